@@ -1,0 +1,38 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench lock clean
+
+STAMP := .venv/.installed
+
+help:  ## List the targets
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(STAMP)  ## Create .venv from requirements.lock (needs Python 3.11 and nothing else)
+
+$(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml deploy/local/setup.sh
+	@deploy/local/setup.sh && touch $@
+
+run: setup  ## Start the whole system on this machine, with sample flows, until Ctrl-C
+	@exec .venv/bin/headrace up --sample
+
+test: setup  ## Run the tests on real NATS and Postgres servers (ARGS="-k words" picks some)
+	@exec .venv/bin/pytest $(ARGS)
+
+check: setup  ## Check format, lint, types and who may import whom
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup  ## Format the code and fix what ruff can fix by itself
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench: setup  ## Measure plays per second, latency and CPU per play on this machine
+	@exec .venv/bin/python -m tests.bench $(ARGS)
+
+lock: setup  ## Write requirements.lock anew from pyproject.toml
+	.venv/bin/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra local --group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove .venv and the caches; the data in .headrace stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
