@@ -1,0 +1,241 @@
+"""The wire: CloudEvents 1.0 JSON for commands, JSON batches for commits (design D2, docs/bus.md).
+
+A commit is one message: the batch of all events of one decision, so it is atomic by construction. Types carry their
+version (`headrace.play.started.v1`); upcasters turn an older version's data into today's, once, when it is read.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from libs.common.errors import Invalid
+from libs.common.messages import access, flow, play
+
+CONTENT_TYPE_EVENT = "application/cloudevents+json"
+CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
+COMMIT_EVENTS_MAX = 10_000
+
+TYPES: dict[str, type[msgspec.Struct]] = {
+    "headrace.play.start.v1": play.StartPlay,
+    "headrace.play.wake.v1": play.WakePlay,
+    "headrace.play.approve.v1": play.ApprovePlay,
+    "headrace.play.cancel.v1": play.CancelPlay,
+    "headrace.play.revive.v1": play.RevivePlay,
+    "headrace.play.started.v1": play.PlayStarted,
+    "headrace.play.resumed.v1": play.PlayResumed,
+    "headrace.play.waiting.v1": play.PlayWaiting,
+    "headrace.play.cancel-requested.v1": play.CancelRequested,
+    "headrace.play.approval.decided.v1": play.ApprovalDecided,
+    "headrace.play.layer.started.v1": play.LayerStarted,
+    "headrace.play.layer.waiting.v1": play.LayerWaiting,
+    "headrace.play.layer.retrying.v1": play.LayerRetrying,
+    "headrace.play.layer.completed.v1": play.LayerCompleted,
+    "headrace.play.layer.failed.v1": play.LayerFailed,
+    "headrace.play.completed.v1": play.PlayCompleted,
+    "headrace.play.failed.v1": play.PlayFailed,
+    "headrace.flow.created.v1": flow.FlowCreated,
+    "headrace.flow.updated.v1": flow.FlowUpdated,
+    "headrace.flow.deleted.v1": flow.FlowDeleted,
+    "headrace.flow.layer.added.v1": flow.LayerAdded,
+    "headrace.flow.layer.updated.v1": flow.LayerUpdated,
+    "headrace.flow.layer.deleted.v1": flow.LayerDeleted,
+    "headrace.company.created.v1": access.CompanyCreated,
+    "headrace.user.created.v1": access.UserCreated,
+    "headrace.user.updated.v1": access.UserUpdated,
+    "headrace.session.opened.v1": access.SessionOpened,
+    "headrace.session.closed.v1": access.SessionClosed,
+    "headrace.name.claimed.v1": access.NameClaimed,
+}
+TYPE_NAMES: dict[type[msgspec.Struct], str] = {kind: name for name, kind in TYPES.items()}
+
+Json = dict[str, Any]
+# old type → (next type, data step); applied until a type of TYPES is reached.
+UPCASTERS: dict[str, tuple[str, Callable[[Json], Json]]] = {}
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The CloudEvents 1.0 envelope with our extensions (https://cloudevents.io, JSON event format)."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    data: Any
+    datacontenttype: str = "application/json"
+    sequence: str = ""
+    correlationid: str = ""
+    causationid: str = ""
+    traceparent: str = ""
+
+
+class RawEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An envelope as read: its data is still bytes."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    data: msgspec.Raw
+    correlationid: str = ""
+    causationid: str = ""
+    traceparent: str = ""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What all messages about one thing share; becomes the envelope's attributes."""
+
+    source: str
+    subject: str
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One decoded message with its envelope."""
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    data: Any
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision as read from the log: its events in order. `sequence` is the stream's."""
+
+    id: str
+    sequence: int
+    events: tuple[Any, ...]
+    source: str
+    subject: str
+    time: datetime
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_event = msgspec.json.Decoder(RawEvent).decode
+_decode_batch = msgspec.json.Decoder(list[RawEvent]).decode
+_decoders: dict[str, Callable[[msgspec.Raw], Any]] = {
+    name: msgspec.json.Decoder(kind).decode for name, kind in TYPES.items()
+}
+
+
+def source_of(company_id: str, flow_id: str | None = None) -> str:
+    """Return the CloudEvents source of a company's or flow's messages."""
+    return f"/companies/{company_id}/flows/{flow_id}" if flow_id else f"/companies/{company_id}"
+
+
+def encode_message(message: Any, *, id: str, context: Context) -> bytes:
+    """Encode one command, or one event that stands alone, as a CloudEvent."""
+    return _encode(_envelope(message, id, context))
+
+
+def encode_commit(events: Iterable[Any], *, commit_id: str, context: Context) -> bytes:
+    """Encode the events of one decision as a CloudEvents batch; event n has the id `<commit>.<n>`.
+
+    Raises Invalid when there are more than COMMIT_EVENTS_MAX events.
+    """
+    batch = [_envelope(event, f"{commit_id}.{n}", context) for n, event in enumerate(events)]
+    if len(batch) > COMMIT_EVENTS_MAX:
+        raise Invalid(f"a commit holds at most {COMMIT_EVENTS_MAX} events, not {len(batch)}")
+    return _encode(batch)
+
+
+def _envelope(message: Any, id: str, context: Context) -> CloudEvent:
+    return CloudEvent(
+        specversion="1.0",
+        id=id,
+        source=context.source,
+        type=TYPE_NAMES[type(message)],
+        subject=context.subject,
+        time=message.at,
+        data=message,
+        correlationid=context.correlation_id,
+        causationid=context.causation_id,
+        traceparent=context.traceparent,
+    )
+
+
+def decode_message(payload: bytes) -> Envelope:
+    """Decode one CloudEvent, in today's shape.
+
+    Raises msgspec.DecodeError when it is not one, or its data does not fit its type.
+    """
+    raw = _decode_event(payload)
+    return Envelope(
+        id=raw.id,
+        type=raw.type,
+        source=raw.source,
+        subject=raw.subject,
+        time=raw.time,
+        data=data_of(raw.type, raw.data),
+        correlation_id=raw.correlationid,
+        causation_id=raw.causationid,
+        traceparent=raw.traceparent,
+    )
+
+
+def decode_commit(payload: bytes, *, sequence: int) -> Commit:
+    """Decode a batch from the log, in today's shape.
+
+    Raises msgspec.DecodeError when it is not a batch of at least one known event.
+    """
+    batch = _decode_batch(payload)
+    if not batch:
+        raise msgspec.ValidationError("a commit holds at least one event")
+    first = batch[0]
+    return Commit(
+        id=first.id.partition(".")[0],
+        sequence=sequence,
+        events=tuple(data_of(raw.type, raw.data) for raw in batch),
+        source=first.source,
+        subject=first.subject,
+        time=first.time,
+        correlation_id=first.correlationid,
+        causation_id=first.causationid,
+        traceparent=first.traceparent,
+    )
+
+
+def data_of(type_name: str, data: msgspec.Raw) -> Any:
+    """Decode a message's data into today's struct of its type, through the upcasters when it is older.
+
+    Raises msgspec.ValidationError for a type nobody knows.
+    """
+    decode = _decoders.get(type_name)
+    if decode is not None:
+        return decode(data)
+    if type_name not in UPCASTERS:
+        raise msgspec.ValidationError(f"unknown message type {type_name}")
+    json: Json = msgspec.json.decode(data)
+    return upcast(type_name, json)
+
+
+def upcast(
+    type_name: str, data: Json, upcasters: Mapping[str, tuple[str, Callable[[Json], Json]]] | None = None
+) -> Any:
+    """Lift old data step by step to a current type and convert it to that type's struct."""
+    steps = UPCASTERS if upcasters is None else upcasters
+    while type_name in steps:
+        type_name, step = steps[type_name]
+        data = step(data)
+    return msgspec.convert(data, TYPES[type_name])
+
+
+def encode(value: Any) -> bytes:
+    """Encode any struct or JSON value."""
+    return _encode(value)

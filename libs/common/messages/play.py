@@ -1,0 +1,221 @@
+"""Plays: the commands people and clocks send, and the facts executors record.
+
+The type names on the wire are in `codec`. Every event carries `at`; nothing here asks for time or chance (D8).
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
+LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
+WaitKind = Literal["approval", "delay", "retry"]
+Decision = Literal["approved", "declined"]
+Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
+ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume"]
+
+PLAY_STATES: tuple[PlayState, ...] = (
+    "NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD",
+)  # fmt: skip
+TERMINAL: frozenset[str] = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A wish: imperative, may be refused; carries every input of the decision."""
+
+    at: datetime
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A fact: past tense, never changed."""
+
+    at: datetime
+
+
+class Driver(msgspec.Struct, frozen=True, rename="camel"):
+    """The driving command of a play: its stream sequence and the delivery that drives (D5)."""
+
+    sequence: int
+    delivery: int
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StartPlay(Command, frozen=True, kw_only=True):
+    """Begin a play of a flow, pinned to one stored version of its definition."""
+
+    definition: int
+    flow_version: int
+    args: dict[str, Any] = {}
+    trigger: Trigger = "api"
+    by: str = ""
+    seed: str = ""
+    idempotency_key: str = ""
+    parent_play_id: str = ""
+    schedule_id: str = ""
+
+
+class WakePlay(Command, frozen=True, kw_only=True):
+    """The durable timer of a wait fired."""
+
+    wait_id: str
+
+
+class ApprovePlay(Command, frozen=True, kw_only=True):
+    """Decide a pending approval; `layer_id` is the flowlet's id, its play-layer id or its ref (Q22)."""
+
+    layer_id: str
+    decision: Decision
+    note: str = ""
+    by: str = ""
+
+
+class CancelPlay(Command, frozen=True, kw_only=True):
+    """End the play now."""
+
+    by: str = ""
+
+
+class RevivePlay(Command, frozen=True, kw_only=True):
+    """Take over a play whose driver has not been heard of (the sweep's command, D5)."""
+
+
+PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PlayStarted(Event, frozen=True, kw_only=True):
+    """The play began: what it runs, with what, and who drives it."""
+
+    definition: int
+    flow_version: int
+    driver: Driver
+    epoch: int = 1
+    requested_at: datetime | None = None
+    args: dict[str, Any] = {}
+    trigger: Trigger = "api"
+    by: str = ""
+    seed: str = ""
+    idempotency_key: str = ""
+    parent_play_id: str = ""
+    schedule_id: str = ""
+
+
+class PlayResumed(Event, frozen=True, kw_only=True):
+    """A driver took the play over: after a wait, or from one that was lost. Raises the epoch (R5)."""
+
+    epoch: int
+    driver: Driver
+    reason: ResumeReason
+
+
+class PlayWaiting(Event, frozen=True, kw_only=True):
+    """Nothing can run until a time or a decision comes: the play is parked and nobody drives it."""
+
+    wait_id: str
+    until: datetime | None = None
+
+
+class CancelRequested(Event, frozen=True, kw_only=True):
+    """Somebody asked for the end of the play."""
+
+    by: str = ""
+
+
+class LayerEvent(Event, frozen=True, kw_only=True):
+    """A fact about one step; `order` is its place among the flow's steps (by index, then as listed)."""
+
+    ref: str
+    layer_id: str
+    order: int = 0
+
+
+class ApprovalDecided(LayerEvent, frozen=True, kw_only=True):
+    """A pending approval was decided."""
+
+    decision: Decision
+    note: str = ""
+    by: str = ""
+
+
+class LayerStarted(LayerEvent, frozen=True, kw_only=True):
+    """A step with effects is about to run; durable before its first byte leaves (D6)."""
+
+    attempt: int = 1
+
+
+class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
+    """A step waits: for a decision, for a time, or for its next attempt."""
+
+    kind: WaitKind
+    until: datetime | None = None
+
+
+class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
+    """An attempt failed and another will follow at `until`."""
+
+    attempt: int
+    error: str
+    error_code: str
+    until: datetime
+
+
+class LayerCompleted(LayerEvent, frozen=True, kw_only=True):
+    """A step ended well: DONE with its output, SKIP, or FILTERED without having run.
+
+    `announced` tells whether a LayerStarted was stored before; a pure step has none (docs/bus.md).
+    """
+
+    state: LayerState
+    out: Any = None
+    started_at: datetime | None = None
+    attempts: int = 1
+    announced: bool = False
+    error: str | None = None
+    error_code: str | None = None
+
+
+class LayerFailed(LayerEvent, frozen=True, kw_only=True):
+    """A step ended in failure after its last attempt."""
+
+    error: str
+    error_code: str
+    started_at: datetime | None = None
+    attempts: int = 1
+    announced: bool = False
+
+
+class PlayCompleted(Event, frozen=True, kw_only=True):
+    """The play ended without an unhandled failure; `state` is DONE, SKIP or FILTERED."""
+
+    state: PlayState
+    out: Any = None
+
+
+class PlayFailed(Event, frozen=True, kw_only=True):
+    """The play ended in failure."""
+
+    error: str
+    error_code: str
+    ref: str | None = None
+    layer_id: str | None = None
+
+
+PlayEvent = (
+    PlayStarted
+    | PlayResumed
+    | PlayWaiting
+    | CancelRequested
+    | ApprovalDecided
+    | LayerStarted
+    | LayerWaiting
+    | LayerRetrying
+    | LayerCompleted
+    | LayerFailed
+    | PlayCompleted
+    | PlayFailed
+)

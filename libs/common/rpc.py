@@ -1,0 +1,70 @@
+"""Requests to the store and their answers: a tagged struct out, a Reply frame back, errors as themselves."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common import trace
+from libs.common.bus import Bus, Message, Subscription
+from libs.common.errors import HeadraceError, Invalid, Problem, Unavailable
+from libs.common.messages.query import Reply
+
+T = TypeVar("T")
+Handler = Callable[[Any], Awaitable[Any]]
+
+log = structlog.get_logger(__name__)
+_decode_reply = msgspec.json.Decoder(Reply).decode
+
+
+async def call(bus: Bus, subject: str, request: msgspec.Struct, *, timeout_s: float = 5.0) -> Reply:
+    """Send a request and return the answer's frame.
+
+    Raises the error that the other side answered with, Unavailable when nobody answers in time.
+    """
+    headers = {"traceparent": trace.current_traceparent()}
+    message = await bus.request(subject, msgspec.json.encode(request), timeout_s=timeout_s, headers=headers)
+    reply = _decode_reply(message.data)
+    if reply.problem is not None:
+        raise reply.problem.to_error()
+    return reply
+
+
+async def ask(bus: Bus, subject: str, request: msgspec.Struct, kind: type[T], *, timeout_s: float = 5.0) -> T:
+    """Send a request and return the answer's data as this type."""
+    reply = await call(bus, subject, request, timeout_s=timeout_s)
+    return msgspec.json.decode(reply.data, type=kind)
+
+
+async def serve(
+    bus: Bus, subject: str, requests: Any, handlers: Mapping[type[msgspec.Struct], Handler], *, queue: str
+) -> Subscription:
+    """Answer the requests of a tagged union `requests` on a subject, each kind by its handler.
+
+    A handler returns the data (a struct, JSON value, or a whole Reply) or raises; a HeadraceError goes back as
+    itself, anything else as INTERNAL_ERROR, logged with its trace.
+    """
+    decode = msgspec.json.Decoder(requests).decode
+
+    async def answer(message: Message) -> bytes:
+        with trace.continued(f"serve {subject}", message.headers.get("traceparent", "")):
+            return msgspec.json.encode(await _reply(message))
+
+    async def _reply(message: Message) -> Reply:
+        try:
+            request = decode(message.data)
+            result = await handlers[type(request)](request)
+        except msgspec.DecodeError as error:
+            return Reply(problem=Problem.of(Invalid(str(error))))
+        except HeadraceError as error:
+            return Reply(problem=Problem.of(error))
+        except (OSError, TimeoutError) as error:
+            log.warning("request_unavailable", subject=subject, error=str(error))
+            return Reply(problem=Problem.of(Unavailable("a part this request needs does not answer")))
+        except Exception:
+            log.exception("request_crashed", subject=subject)
+            return Reply(problem=Problem(500, "INTERNAL_ERROR", "something went wrong on our side; it was logged"))
+        return result if isinstance(result, Reply) else Reply(data=msgspec.Raw(msgspec.json.encode(result)))
+
+    return await bus.serve(subject, answer, queue=queue)

@@ -1,0 +1,136 @@
+"""Streams and consumers, from one table: created at start, widened when the table grew, never shrunk."""
+
+from typing import Any
+
+import structlog
+
+from libs.common import subjects
+from libs.common.bus import Bus
+from libs.common.config import Config
+from libs.common.errors import HeadraceError
+
+DAY_NS = 86_400 * 1_000_000_000
+SECOND_NS = 1_000_000_000
+DUPLICATE_WINDOW_S = 120
+MAX_ACK_PENDING = 200_000
+DEFINITION_NOUNS = ("flow", "group", "company", "user", "session", "claim")
+WORK_CONSUMER = "executor-work"
+CONTROL_CONSUMER = "executor-control"
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+
+log = structlog.get_logger(__name__)
+
+
+class TopologyRefused(HeadraceError):
+    """What exists on the server would lose something by what the table asks for."""
+
+
+def streams(config: Config) -> list[dict[str, Any]]:
+    """Return the configuration of every stream (design section 3, D4, D7, D16)."""
+    common = {
+        "storage": "file",
+        "retention": "limits",
+        "discard": "old",
+        "num_replicas": config.replicas,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "duplicate_window": DUPLICATE_WINDOW_S * SECOND_NS,
+    }
+    plays = [
+        {
+            **common,
+            "name": subjects.plays_stream(shard),
+            "subjects": [f"{prefix}.play.{shard}.>" for prefix in ("cmd", "evt", "tmr")],
+            "max_age": config.log_days * DAY_NS,
+            "allow_msg_schedules": True,
+            "allow_atomic": True,
+            "republish": {"src": f"evt.play.{shard}.>", "dest": f"live.play.{shard}.>"},
+        }
+        for shard in range(config.shards)
+    ]
+    definitions = {
+        **common,
+        "name": subjects.DEFINITIONS,
+        "subjects": [f"evt.{noun}.>" for noun in DEFINITION_NOUNS],
+        "republish": {"src": "evt.>", "dest": f"{subjects.LIVE_DEFINITIONS}.>"},
+    }
+    return [*plays, definitions]
+
+
+def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
+    """Return the durable consumers as (stream, configuration): work and control, disjoint (D4)."""
+    table = []
+    for shard in range(config.shards):
+        for name, verbs in ((WORK_CONSUMER, subjects.WORK_VERBS), (CONTROL_CONSUMER, subjects.CONTROL_VERBS)):
+            consumer = {
+                "durable_name": name,
+                "filter_subjects": [subjects.shard_commands(shard, verb) for verb in verbs],
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": int(config.ack_wait_s * SECOND_NS),
+                "max_deliver": -1,
+                "max_ack_pending": MAX_ACK_PENDING,
+                "num_replicas": config.replicas,
+            }
+            table.append((subjects.plays_stream(shard), consumer))
+    return table
+
+
+async def ensure(bus: Bus, config: Config) -> None:
+    """Create what is missing and widen what is narrower than the table; every service calls this at start.
+
+    Raises TopologyRefused when the table would drop a subject, a shard's messages or a durable consumer's filter.
+    """
+    for stream in streams(config):
+        await _ensure_stream(bus, stream)
+    for stream_name, consumer in consumers(config):
+        await _ensure_consumer(bus, stream_name, consumer)
+
+
+async def _ensure_stream(bus: Bus, wanted: dict[str, Any]) -> None:
+    name = wanted["name"]
+    info = await bus.api(f"STREAM.INFO.{name}")
+    if "error" in info:
+        if info["error"].get("err_code") != STREAM_NOT_FOUND:
+            raise TopologyRefused(f"stream {name}: {info['error'].get('description')}")
+        await _call(bus, f"STREAM.CREATE.{name}", wanted, f"stream {name}")
+        return
+    present = info["config"]
+    dropped = set(present.get("subjects", ())) - set(wanted["subjects"])
+    if dropped:
+        raise TopologyRefused(f"stream {name} holds {sorted(dropped)}, which this release would drop")
+    if _shrinks_age(present.get("max_age", 0), wanted.get("max_age", 0)):
+        # Fewer days are a wish the operator states by hand, for they delete history at once.
+        log.warning("log_age_kept", stream=name, days=present["max_age"] // DAY_NS)
+        wanted = {**wanted, "max_age": present["max_age"]}
+    if any(present.get(key) != value for key, value in wanted.items()):
+        await _call(bus, f"STREAM.UPDATE.{name}", {**present, **wanted}, f"stream {name}")
+
+
+def _shrinks_age(present_ns: int, wanted_ns: int) -> bool:
+    return wanted_ns != 0 and (present_ns == 0 or wanted_ns < present_ns)
+
+
+async def _ensure_consumer(bus: Bus, stream: str, wanted: dict[str, Any]) -> None:
+    name = wanted["durable_name"]
+    info = await bus.api(f"CONSUMER.INFO.{stream}.{name}")
+    if "error" not in info:
+        present = info["config"]
+        filters = present.get("filter_subjects") or [present.get("filter_subject", "")]
+        dropped = set(filters) - set(wanted["filter_subjects"])
+        if dropped:
+            raise TopologyRefused(f"consumer {name} on {stream} reads {sorted(dropped)}, which would be dropped")
+        if all(present.get(key) == value for key, value in wanted.items()):
+            return
+    elif info["error"].get("err_code") != CONSUMER_NOT_FOUND:
+        raise TopologyRefused(f"consumer {name} on {stream}: {info['error'].get('description')}")
+    body = {"stream_name": stream, "config": wanted, "action": ""}
+    await _call(bus, f"CONSUMER.CREATE.{stream}.{name}", body, f"consumer {name} on {stream}")
+
+
+async def _call(bus: Bus, subject: str, body: dict[str, Any], what: str) -> None:
+    answer = await bus.api(subject, body)
+    if "error" in answer:
+        raise TopologyRefused(f"{what}: {answer['error'].get('description')}")
+    log.info("topology_ensured", what=what)

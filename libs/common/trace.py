@@ -1,0 +1,81 @@
+"""Tracing: OpenTelemetry spans when an OTLP endpoint is configured, the W3C `traceparent` carried through always."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry import trace as otel
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from libs.common import ids
+
+_propagator = TraceContextTextMapPropagator()
+_current: ContextVar[str] = ContextVar("traceparent", default="")
+_provider: Any = None
+
+
+def configure(*, service: str, instance: str, endpoint: str) -> None:
+    """Export spans over OTLP/HTTP to `endpoint`; without one, spans cost nothing and only the ids travel."""
+    global _provider  # noqa: PLW0603 - the provider of a process is set once, at its start
+    if not endpoint:
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 60 ms
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource.create({"service.name": f"headrace-{service}", "service.instance.id": instance})
+    _provider = TracerProvider(resource=resource)
+    target = endpoint if endpoint.rstrip("/").endswith("/v1/traces") else endpoint.rstrip("/") + "/v1/traces"
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=target)))
+    otel.set_tracer_provider(_provider)
+
+
+def shutdown() -> None:
+    """Send what is left."""
+    if _provider is not None:
+        _provider.shutdown()
+
+
+def enabled() -> bool:
+    """Tell whether spans are exported."""
+    return _provider is not None
+
+
+def current_traceparent() -> str:
+    """Return the `traceparent` of the work at hand; a new one when there is none."""
+    return _current.get() or ids.new_traceparent()
+
+
+@contextmanager
+def continued(name: str, traceparent: str, *, kind: SpanKind = SpanKind.SERVER, **attributes: Any) -> Iterator[Span]:
+    """Work inside belongs to the caller's trace; `traceparent` is what the caller sent, or empty."""
+    if _provider is None:
+        token = _current.set(traceparent or ids.new_traceparent())
+        try:
+            yield otel.INVALID_SPAN
+        finally:
+            _current.reset(token)
+        return
+    context = _propagator.extract({"traceparent": traceparent}) if traceparent else None
+    tracer = otel.get_tracer("headrace")
+    with tracer.start_as_current_span(name, context=context, kind=kind, attributes=attributes) as span:
+        carrier: dict[str, str] = {}
+        _propagator.inject(carrier)
+        token = _current.set(carrier["traceparent"])
+        try:
+            yield span
+        finally:
+            _current.reset(token)
+
+
+@contextmanager
+def span(name: str, **attributes: Any) -> Iterator[Span]:
+    """A step of the work at hand."""
+    if _provider is None:
+        yield otel.INVALID_SPAN
+        return
+    with otel.get_tracer("headrace").start_as_current_span(name, attributes=attributes) as current:
+        yield current
