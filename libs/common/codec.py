@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, flow, play
+from libs.common.messages import access, flow, module, play
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -47,6 +47,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.session.opened.v1": access.SessionOpened,
     "headrace.session.closed.v1": access.SessionClosed,
     "headrace.name.claimed.v1": access.NameClaimed,
+    "headrace.module.announced.v1": module.ModuleAnnounced,
 }
 TYPE_NAMES: dict[type[msgspec.Struct], str] = {kind: name for name, kind in TYPES.items()}
 

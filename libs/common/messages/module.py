@@ -1,0 +1,29 @@
+"""Modules as executors announce them: what a step may name as its `appId` (spec flow8 section 17.9)."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+# Modules belong to no company; their subjects carry this token instead (`evt.module.system.<name>`).
+SYSTEM = "system"
+
+
+class ModuleInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One module: its name, whether it is pure, and the JSON Schema of its args."""
+
+    app_id: str
+    version: int
+    pure: bool
+    docs: str
+    args_schema: dict[str, Any]
+    args_example: dict[str, Any]
+    out_example: Any
+    raw_args: tuple[str, ...] = ()
+
+
+class ModuleAnnounced(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An executor knows this module; the last one on the subject counts."""
+
+    at: datetime
+    module: ModuleInfo

@@ -1,0 +1,85 @@
+"""What a module is: typed args in, JSON out, declared pure or with effects (design D6, spec flow8 section 17.9)."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class ModuleFailed(Exception):
+    """The step failed; the message says why. Retried by the step's own rules unless `final`."""
+
+    def __init__(self, message: str, *, code: str = "MODULE_ERROR", final: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.final = final
+
+
+class ModuleSkipped(Exception):
+    """The module chose to do nothing: the step becomes SKIP with an empty output (spec flow8 section 9)."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """A pure module's answer that the step is done `delay_ms` milliseconds from now, with this output."""
+
+    delay_ms: int
+    out: Any
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2)."""
+
+    company_id: str
+    flow_id: str
+    play_id: str
+    ref: str
+    idempotency_key: str
+    attempt: int
+    now: datetime
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What modules with effects work with; made once per executor process."""
+
+    http: aiohttp.ClientSession
+    now: Callable[[], datetime]
+    monotonic_s: Callable[[], float]
+
+
+class Module(Generic[A]):
+    """A unit of work. Subclass PureModule or EffectModule, never this."""
+
+    app_id: ClassVar[str]
+    docs: ClassVar[str]
+    Args: ClassVar[type[msgspec.Struct]]
+    args_example: ClassVar[dict[str, Any]]
+    out_example: ClassVar[Any]
+    pure: ClassVar[bool]
+    version: ClassVar[int] = 1
+    # Args whose `{{ .field }}` is meant for the module itself, not for the engine (spec flow8 section 17.2, Q33).
+    raw_args: ClassVar[frozenset[str]] = frozenset()
+
+
+class PureModule(Module[A]):
+    """Same args, same result, no I/O, done in microseconds: its steps share one commit (D6)."""
+
+    pure = True
+
+    def evaluate(self, args: A, step: Step) -> Any:
+        """Return the output, or a Wait. Raises ModuleFailed or ModuleSkipped."""
+        raise TypeError(f"{type(self).__name__} does not say what it evaluates")
+
+
+class EffectModule(Module[A]):
+    """Touches the world: the step is durable before it starts and after it ended (D6)."""
+
+    pure = False
+
+    def run(self, args: A, step: Step, services: Services) -> Awaitable[Any]:
+        """Return the output. Raises ModuleFailed or ModuleSkipped; is cancelled at the step's timeout."""
+        raise TypeError(f"{type(self).__name__} does not say what it runs")
