@@ -100,7 +100,9 @@ async def up(settings: Settings, when_ready: WhenReady) -> None:
         rotate_logs(home)
         port = settings.port or ports.free_port(host=settings.host)
         with ports.hold(port, settings.host):
-            mcp_port = int(settings.environ.get("HEADRACE_MCP_PORT") or ports.free_port(preferred=MCP_PORT_USUAL))
+            mcp_port = int(
+                settings.environ.get("HEADRACE_MCP_PORT") or ports.free_port(preferred=MCP_PORT_USUAL)
+            )
             system = System(settings, home, secrets.load(home, settings.environ), port, mcp_port)
             await _run(system, when_ready)
 

@@ -1,0 +1,89 @@
+"""`headrace up`: everything starts, comes back when it is killed, and goes when it is told to."""
+
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.system import RunningSystem, running_system
+
+ALL = ["executor-0", "gateway-0", "nats-0", "postgres-0", "scheduler-0", "store-0"]
+
+
+def ready_within(system: RunningSystem, name: str) -> bool:
+    """Ask the operations port of a service, as a probe of Kubernetes would."""
+    import json
+
+    port = json.loads((system.home / "run" / "ports.json").read_text())[name]["ops"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+        return bool(answer.status == 200)
+
+
+def test_every_process_runs_and_says_that_it_is_ready(shared_system: RunningSystem) -> None:
+    assert shared_system.names() == ALL
+    assert all(ready_within(shared_system, name) for name in ALL if name not in ("nats-0", "postgres-0"))
+
+
+def test_the_gateway_answers_at_the_address_of_the_ready_line(shared_system: RunningSystem) -> None:
+    host, _, port = shared_system.base_url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        pass
+    assert (shared_system.home / "run" / "url").read_text().strip() == shared_system.base_url
+
+
+def test_tools_find_the_bus_and_the_database(shared_system: RunningSystem) -> None:
+    told = shared_system.env()
+    assert told["HEADRACE_NATS_URL"].startswith("nats://127.0.0.1:")
+    assert told["HEADRACE_POSTGRES_DSN"].startswith("postgresql://")
+    assert (shared_system.home / "run" / "env.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_up_on_the_same_home_is_refused(shared_system: RunningSystem) -> None:
+    second = RunningSystem(shared_system.home)
+    assert second.process.wait(30) == 1
+    assert "already runs" in second.said()
+    assert second.stop() == 1
+
+
+@pytest.mark.slow
+def test_every_process_that_is_killed_comes_back(system: RunningSystem) -> None:
+    killed = {name: system.kill(name) for name in ALL}
+    again = {name: system.wait_restarted(name, pid) for name, pid in killed.items()}
+    assert set(again.values()).isdisjoint(killed.values())
+
+
+@pytest.mark.slow
+def test_nothing_survives_an_up_that_is_killed_and_the_next_one_starts() -> None:
+    with running_system() as first:
+        first.names()
+        first.process.kill()
+        first.process.wait()
+        first.wait_all_gone()
+        second = RunningSystem(first.home)
+        second.wait_ready()
+        assert second.stop() == 0
+        first.process = second.process
+
+
+@pytest.mark.slow
+def test_several_gateways_share_the_port() -> None:
+    with running_system("--gateways", "2", "--executors", "2") as system:
+        assert system.names() == sorted([*ALL, "executor-1", "gateway-1"])
+        system.kill("gateway-0", signal.SIGKILL)
+        host, _, port = system.base_url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=5):
+            pass
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        refused = RunningSystem(tmp_path, environ={"HEADRACE_PORT": str(port)})
+        assert refused.process.wait(30) == 1
+        assert refused.stop() == 1
+    assert f"port {port} is taken" in refused.said()
