@@ -50,16 +50,25 @@ class PullConsumer:
     """Feeds the messages of one durable consumer to a handler, at most `slots` at once.
 
     The handler owns its delivery: it acknowledges, or leaves it to be redelivered. Nobody negatively acknowledges (D4).
+    `reserved` tells how many slots are taken by work that did not come from here.
     """
 
     def __init__(
-        self, bus: Bus, stream: str, consumer: str, *, slots: int, handler: Callable[[Delivery], Awaitable[None]]
+        self,
+        bus: Bus,
+        stream: str,
+        consumer: str,
+        *,
+        slots: int,
+        handler: Callable[[Delivery], Awaitable[None]],
+        reserved: Callable[[], int] = lambda: 0,
     ) -> None:
         self._bus = bus
         self._stream = stream
         self._consumer = consumer
         self._slots = slots
         self._handler = handler
+        self._reserved = reserved
         self._requested = 0
         self._running: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()
@@ -83,13 +92,17 @@ class PullConsumer:
         self._bus.on_reconnected(self._reconnected)
         self._task = asyncio.create_task(self._pull(), name=f"pull {self._stream}/{self._consumer}")
 
-    async def stop(self, *, grace_s: float) -> None:
-        """Stop pulling, wait up to `grace_s` for the handlers, then cancel those that are left."""
+    async def stop_pulling(self) -> None:
+        """Take no more messages; the handlers go on. What the server had sent already is redelivered to others."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._subscription is not None:
             await self._subscription.close()
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Stop pulling, wait up to `grace_s` for the handlers, then cancel those that are left."""
+        await self.stop_pulling()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
         for task in list(self._running):
@@ -131,7 +144,7 @@ class PullConsumer:
 
     async def _pull(self) -> None:
         while True:
-            free = self._slots - len(self._running)
+            free = self._slots - len(self._running) - self._reserved()
             if self._requested == 0 and free > 0 and self._bus.connected:
                 try:
                     await self._request(free)

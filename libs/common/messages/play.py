@@ -10,7 +10,7 @@ import msgspec
 
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
-WaitKind = Literal["approval", "delay", "retry"]
+WaitKind = Literal["approval", "delay", "defer"]
 Decision = Literal["approved", "declined"]
 Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
 ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume"]
@@ -149,10 +149,11 @@ class LayerStarted(LayerEvent, frozen=True, kw_only=True):
 
 
 class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
-    """A step waits: for a decision, for a time, or for its next attempt."""
+    """A step waits: for a decision, or until a time; a delay ends with `out` when the time has come."""
 
     kind: WaitKind
     until: datetime | None = None
+    out: Any = None
 
 
 class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
@@ -194,6 +195,7 @@ class PlayCompleted(Event, frozen=True, kw_only=True):
 
     state: PlayState
     out: Any = None
+    started_at: datetime | None = None
 
 
 class PlayFailed(Event, frozen=True, kw_only=True):
@@ -203,6 +205,7 @@ class PlayFailed(Event, frozen=True, kw_only=True):
     error_code: str
     ref: str | None = None
     layer_id: str | None = None
+    started_at: datetime | None = None
 
 
 PlayEvent = (

@@ -1,0 +1,97 @@
+"""A flow, compiled once per version: its steps in order, with their expressions and filters ready to run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from libs.common.messages.flow import Flow, Layer, Retry
+from libs.expressions import ExpressionError, Template, compile_module_args
+from libs.expressions.filters import FilterError, Filters, compile_filters
+
+TIMEOUT_S_DEFAULT = 300
+JITTER_LOW = 0.8
+JITTER_HIGH = 1.2
+RETRY_DELAY_MS_MAX = 7 * 24 * 3600 * 1000
+_EXPONENT_MAX = 64
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What planning needs to know of a module."""
+
+    pure: bool
+    raw_args: frozenset[str]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer, ready to run. `order` is its place in the flow; `handles` the refs whose failure it looks at (Q9).
+
+    `broken` says why the layer can never run: an expression or filter that does not parse, an unknown module.
+    """
+
+    layer: Layer
+    order: int
+    group: int
+    args: Template | None
+    filters: Filters | None
+    handles: frozenset[str]
+    pure: bool
+    broken: str | None = None
+    broken_code: str = "EXPRESSION_ERROR"
+
+    @property
+    def ref(self) -> str:
+        """Return the layer's ref."""
+        return self.layer.ref
+
+    @property
+    def timeout_s(self) -> float:
+        """Return how long one attempt may take, in seconds (spec flow8 section 10)."""
+        return self.layer.timeout or TIMEOUT_S_DEFAULT
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow's steps in groups that run one after the other; inside a group all run in parallel."""
+
+    flow: Flow
+    definition: int
+    groups: tuple[tuple[Step, ...], ...]
+    steps: dict[str, Step]
+
+
+def compile_plan(flow: Flow, *, definition: int, modules: Mapping[str, Traits]) -> Plan:
+    """Compile a stored definition. Never fails: a layer that cannot run is marked and fails when it is reached."""
+    ordered = sorted(enumerate(flow.layers), key=lambda numbered: (numbered[1].index, numbered[0]))
+    indexes = sorted({layer.index for layer in flow.layers})
+    groups: list[list[Step]] = [[] for _ in indexes]
+    for order, (_, layer) in enumerate(ordered):
+        group = indexes.index(layer.index)
+        groups[group].append(_compile_step(layer, order, group, modules.get(layer.app_id)))
+    steps = {step.ref: step for group in groups for step in group}
+    return Plan(flow=flow, definition=definition, groups=tuple(map(tuple, groups)), steps=steps)
+
+
+def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None) -> Step:
+    parts: dict[str, Any] = {"layer": layer, "order": order, "group": group}
+    nothing: dict[str, Any] = {"args": None, "filters": None, "handles": frozenset(), "pure": True}
+    if traits is None:
+        broken = f"there is no module {layer.app_id!r} on this executor"
+        return Step(**parts, **nothing, broken=broken, broken_code="MODULE_ERROR")
+    try:
+        filters = compile_filters(list(layer.filters)) if layer.filters else None
+        args = compile_module_args(layer.args, raw=traits.raw_args)
+    except (ExpressionError, FilterError) as error:
+        return Step(**parts, **nothing, broken=str(error))
+    handles = filters.state_refs if filters is not None else frozenset()
+    return Step(**parts, args=args, filters=filters, handles=handles, pure=traits.pure)
+
+
+def retry_delay_ms(retry: Retry, *, attempt: int, chance: float) -> int:
+    """Return the wait after the `attempt`-th failure, in milliseconds (spec flow8 section 10).
+
+    `chance` in [0, 1) spreads the wait over 0.8 to 1.2 of itself when jitter is asked for.
+    """
+    delay = retry.delay_ms * retry.backoff_multiplier ** min(attempt - 1, _EXPONENT_MAX)
+    if retry.jitter:
+        delay *= JITTER_LOW + (JITTER_HIGH - JITTER_LOW) * chance
+    return int(min(delay, retry.max_delay_ms or RETRY_DELAY_MS_MAX, RETRY_DELAY_MS_MAX))

@@ -1,0 +1,167 @@
+"""Running one step: its filters, its args, its module, and what came out of it."""
+
+import zlib
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from libs.common.errors import HeadraceError
+from libs.expressions import ExpressionError, NeedsValue, Scope
+from services.executor.modules.contract import (
+    EffectModule,
+    ModuleFailed,
+    ModuleSkipped,
+    PureModule,
+    Services,
+    Wait,
+)
+from services.executor.modules.contract import Step as Call
+from services.executor.modules.registry import Registry
+from services.executor.plan import Plan, Step
+from services.executor.play import Play
+
+
+
+class Limits(Protocol):
+    """What running a step needs of its executor."""
+
+    @property
+    def registry(self) -> Registry:
+        """The modules this executor knows."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """What modules with effects work with."""
+        ...
+
+    @property
+    def output_bytes_max(self) -> int:
+        """The largest output a step may have, in bytes of JSON."""
+        ...
+
+
+class Done(NamedTuple):
+    """The module ended well with this output, so many bytes as JSON."""
+
+    out: Any
+    bytes: int
+
+
+class Skipped(NamedTuple):
+    """The module chose to do nothing."""
+
+
+class Failed(NamedTuple):
+    """The attempt failed; a final failure is not tried again."""
+
+    error: str
+    code: str
+    final: bool
+
+
+class Waits(NamedTuple):
+    """The step is done after this many milliseconds, with this output."""
+
+    delay_ms: int
+    out: Any
+
+
+Outcome = Done | Skipped | Failed | Waits
+
+
+def scope_of(play: Play, plan: Plan, play_id: str, ref: str, now: datetime) -> Scope:
+    """Return what this step's expressions see. Randomness derives from the play's seed and the step (D8)."""
+    return Scope(
+        prev=play.prev,
+        flow_id=plan.flow.id,
+        play_id=play_id,
+        company_id=plan.flow.company_id,
+        now=now,
+        seed=f"{play.seed}:{ref}",
+        kv={},
+    )
+
+
+def passes_filters(step: Step, scope: Scope) -> bool | Failed:
+    """Tell whether the step's filters let it run; a filter that cannot be evaluated fails the step."""
+    if step.filters is None:
+        return True
+    try:
+        return step.filters.passes(scope)
+    except ExpressionError as error:
+        return Failed(f"filter: {error}", "EXPRESSION_ERROR", final=True)
+    except NeedsValue as error:
+        return Failed(f"filter: no value for {error.key}", "EXPRESSION_ERROR", final=True)
+
+
+def evaluate_args(step: Step, scope: Scope) -> dict[str, Any] | Failed:
+    """Return the step's arguments with their expressions evaluated."""
+    if step.args is None:
+        return {}
+    try:
+        args: dict[str, Any] = step.args.evaluate(scope)
+    except ExpressionError as error:
+        return Failed(str(error), "EXPRESSION_ERROR", final=True)
+    except NeedsValue as error:
+        return Failed(f"no value for {error.key}", "EXPRESSION_ERROR", final=True)
+    return args
+
+
+def evaluate(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Outcome:
+    """Run a pure module here and now."""
+    try:
+        module = parts.registry.get(step.layer.app_id)
+        if not isinstance(module, PureModule):
+            return Failed(f"there is no pure module {step.layer.app_id!r}", "MODULE_ERROR", final=True)
+        out = module.evaluate(parts.registry.decode_args(module, args), call)
+    except Exception as error:  # noqa: BLE001 - a module's own mistake fails its step, never the executor
+        return _outcome_of(error)
+    if isinstance(out, Wait):
+        return _checked(out.out, parts.output_bytes_max, delay_ms=out.delay_ms)
+    return _checked(out, parts.output_bytes_max)
+
+
+async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Outcome:
+    """Run a module with effects to its end. Cancellation passes through; everything else becomes an outcome."""
+    try:
+        module = parts.registry.get(step.layer.app_id)
+        if not isinstance(module, EffectModule):
+            return Failed(f"there is no module {step.layer.app_id!r} with effects", "MODULE_ERROR", final=True)
+        out = await module.run(parts.registry.decode_args(module, args), call, parts.services)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _outcome_of(error)
+    return _checked(out, parts.output_bytes_max)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    match error:
+        case ModuleSkipped():
+            return Skipped()
+        case ModuleFailed():
+            return Failed(error.message, error.code, final=error.final)
+        case ExpressionError():
+            return Failed(str(error), "EXPRESSION_ERROR", final=True)
+        case HeadraceError():
+            return Failed(error.message, "MODULE_ERROR", final=False)
+        case _:
+            return Failed(f"{type(error).__name__}: {error}", "MODULE_ERROR", final=False)
+
+
+def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcome:
+    # What later steps see is what the log will give back: the round trip makes both the same value.
+    try:
+        data = msgspec.json.encode(out)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        return Failed(f"the output is not JSON: {error}", "MODULE_ERROR", final=True)
+    if len(data) > bytes_max:
+        error = f"the output has {len(data)} bytes, more than the {bytes_max} a step may have"
+        return Failed(error, "OUTPUT_TOO_LARGE", final=True)
+    value = msgspec.json.decode(data)
+    return Done(value, len(data)) if delay_ms is None else Waits(delay_ms, value)
+
+
+def chance_of(seed: str, ref: str, attempt: int) -> float:
+    """Return the number in [0, 1) that spreads this retry; the same whoever computes it (D8)."""
+    return zlib.crc32(f"{seed}:{ref}:{attempt}".encode()) / 2**32

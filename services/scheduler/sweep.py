@@ -1,0 +1,33 @@
+"""The sweep: plays in RUN that nobody was heard of for a while get a revive command (design D5)."""
+
+from datetime import datetime, timedelta
+
+from libs.common import metrics, rpc, subjects
+from libs.common.bus import Bus
+from libs.common.codec import Context, encode_message, source_of
+from libs.common.messages.play import RevivePlay
+from libs.common.messages.query import ListStalePlays, StalePlay
+
+STALE_AFTER_S = 600
+SWEEP_PLAYS_MAX = 1_000
+APPEND_DEADLINE_S = 5.0
+
+
+async def sweep(bus: Bus, *, now: datetime, shards: int, stale_after_s: float = STALE_AFTER_S) -> int:
+    """Send a revive command for each play that is in RUN without a commit for `stale_after_s` seconds.
+
+    Returns how many. An executor that gets one asks the play's driver first, so a slow play is left alone. Two
+    schedulers that find the same play send the same command id, which the log takes once.
+    Raises Unavailable when the store or NATS does not answer.
+    """
+    query = ListStalePlays(before=now - timedelta(seconds=stale_after_s), limit=SWEEP_PLAYS_MAX)
+    stale = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
+    window = int(now.timestamp() // STALE_AFTER_S)
+    for play in stale:
+        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
+        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
+        id = f"revive-{play.play_id}-{window}"
+        data = encode_message(RevivePlay(at=now), id=id, context=context)
+        await bus.append(key.command("revive"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+        metrics.SWEPT.inc()
+    return len(stale)
