@@ -437,13 +437,21 @@ class Bus:
         """
         messages: list[Stored] = []
         while True:
-            batch, more = await self._load_batch(stream, subject, since)
+            batch, more = await self._load_batch(stream, subject, since, LOAD_BATCH)
             messages += batch
             if not more or not batch:
                 return messages
             since = batch[-1].sequence + 1
 
-    async def _load_batch(self, stream: str, subject: str, since: int) -> tuple[list[Stored], bool]:
+    async def load_page(self, stream: str, subject: str, *, since: int, limit: int) -> list[Stored]:
+        """Return at most `limit` messages on a subject filter from sequence `since` on, in order.
+
+        For readers that must not hold a whole history in memory. Raises Unavailable when the stream does not answer.
+        """
+        batch, _ = await self._load_batch(stream, subject, since, limit)
+        return batch
+
+    async def _load_batch(self, stream: str, subject: str, since: int, limit: int) -> tuple[list[Stored], bool]:
         token = f"{next(self._tokens):x}"
         done: asyncio.Future[bool] = self._loop.create_future()
         batch: list[Stored] = []
@@ -467,7 +475,7 @@ class Bus:
 
         self._waiting[token] = received
         timer = self._loop.call_later(REQUEST_TIMEOUT_S, expired)
-        body = msgspec.json.encode({"seq": since, "next_by_subj": subject, "batch": LOAD_BATCH})
+        body = msgspec.json.encode({"seq": since, "next_by_subj": subject, "batch": limit})
         try:
             await self.publish(f"$JS.API.DIRECT.GET.{stream}", body, reply=self._inbox + token)
             more = await done

@@ -109,6 +109,17 @@ def live_company(company_id: str) -> str:
     return f"live.play.*.{company_id}.>"
 
 
+def history(shard: int, company_id: str, *, flow_id: str = "*", play_id: str = "*") -> str:
+    """Return the wildcard for a company's stored commits in a shard, narrowed to a flow or a play."""
+    return f"evt.play.{shard}.{company_id}.{flow_id}.{play_id}.*"
+
+
+def tail(subject: str) -> tuple[str, str]:
+    """Return the play and the last token (verb or state) of a play's subject; what a busy handler needs."""
+    _, play_id, last = subject.rsplit(".", 2)
+    return play_id, last
+
+
 def definition(noun: str, company_id: str, definition_id: str) -> str:
     """Return the subject whose last message is this definition (D7)."""
     return f"evt.{noun}.{company_id}.{definition_id}"
@@ -117,6 +128,11 @@ def definition(noun: str, company_id: str, definition_id: str) -> str:
 def live_definition(noun: str) -> str:
     """Return the wildcard on which changed definitions of one noun are republished."""
     return f"{LIVE_DEFINITIONS}.{noun}.>"
+
+
+def stored_definition(live_subject: str) -> str:
+    """Return the subject under which a republished definition is stored."""
+    return "evt" + live_subject[len(LIVE_DEFINITIONS) :]
 
 
 def claim(company_id: str, kind: str, name: str) -> str:
