@@ -1,0 +1,263 @@
+"""One realistic message of each type, every field set: what the golden files are made from.
+
+`python -m tests.contract.examples` writes the file of each type that has none. A file that is there is never written
+again: it stands for what some log out there still holds.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
+from libs.common.messages import access, flow, module, play
+
+GOLDEN = Path(__file__).parent / "golden"
+AT = datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=UTC)
+COMPANY = "69b52a3d0c1f5e8a90000001"
+USER = "69b52a3d0c1f5e8a90000002"
+FLOW = "69b52a3d0c1f5e8a90000003"
+LAYER = "69b52a3d0c1f5e8a90000004"
+PLAY = "69b52a3d0c1f5e8a90000005"
+PARENT = "69b52a3d0c1f5e8a90000006"
+SCHEDULE = "69b52a3d0c1f5e8a90000007"
+GROUP = "69b52a3d0c1f5e8a90000008"
+WAIT = "69b52a3d0c1f5e8a90000009"
+COMMIT = "5d2f6c1e9b7a4830a1c4e6f80b2d4c6e"
+SEED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ARGS = {
+    "customer": "Grüße, Ada",
+    "total": 1250.5,
+    "lines": [{"sku": "A-1", "count": 2}],
+    "urgent": True,
+    "note": None,
+}
+OUT = {"statusCode": 200, "body": {"id": 7, "tags": ["a", "b"]}}
+
+
+def later(seconds: float) -> datetime:
+    """Return a time after the moment in which all examples happen."""
+    return AT + timedelta(seconds=seconds)
+
+
+def play_commands() -> list[msgspec.Struct]:
+    """Return one of each command that a play may get."""
+    return [
+        play.StartPlay(
+            at=AT,
+            definition=42,
+            flow_version=3,
+            args=ARGS,
+            trigger="schedule",
+            by=USER,
+            seed=SEED,
+            idempotency_key="order-1250",
+            parent_play_id=PARENT,
+            schedule_id=SCHEDULE,
+        ),
+        play.WakePlay(at=AT, wait_id=WAIT),
+        play.ApprovePlay(at=AT, layer_id=LAYER, decision="approved", note="looks right", by=USER),
+        play.CancelPlay(at=AT, by=USER),
+        play.RevivePlay(at=AT),
+    ]
+
+
+def play_events() -> list[msgspec.Struct]:
+    """Return one of each fact about a whole play."""
+    driver = play.Driver(sequence=1201, delivery=2)
+    return [
+        play.PlayStarted(
+            at=later(0.002),
+            definition=42,
+            flow_version=3,
+            driver=driver,
+            epoch=4,
+            requested_at=AT,
+            args=ARGS,
+            trigger="subflow",
+            by=USER,
+            seed=SEED,
+            idempotency_key="order-1250",
+            parent_play_id=PARENT,
+            schedule_id=SCHEDULE,
+        ),
+        play.PlayResumed(at=later(60), epoch=2, driver=driver, reason="approval"),
+        play.PlayWaiting(at=later(0.01), wait_id=WAIT, until=later(3600)),
+        play.CancelRequested(at=later(5), by=USER),
+        play.PlayCompleted(at=later(61), state="DONE", out=OUT, started_at=later(0.002)),
+        play.PlayFailed(
+            at=later(61),
+            error="execution timeout after 300 s",
+            error_code="TIMEOUT",
+            ref="charge",
+            layer_id=LAYER,
+            started_at=later(0.002),
+        ),
+    ]
+
+
+def play_layer_events() -> list[msgspec.Struct]:
+    """Return one of each fact about one step of a play."""
+    step: dict[str, Any] = {"ref": "charge", "layer_id": LAYER, "order": 2}
+    return [
+        play.ApprovalDecided(at=later(60), **step, decision="declined", note="too much", by=USER),
+        play.LayerStarted(at=later(0.003), **step, attempt=2),
+        play.LayerWaiting(at=later(0.003), **step, kind="delay", until=later(90), out={"ms": 90_000}),
+        play.LayerRetrying(
+            at=later(0.9), **step, attempt=1, error="HTTP 503", error_code="MODULE_ERROR", until=later(1.9)
+        ),
+        play.LayerCompleted(
+            at=later(1.2),
+            **step,
+            state="SKIP",
+            out=OUT,
+            started_at=later(0.003),
+            attempts=3,
+            announced=True,
+            error="HTTP 503",
+            error_code="MODULE_ERROR",
+        ),
+        play.LayerFailed(
+            at=later(1.2),
+            **step,
+            error="HTTP 503",
+            error_code="MODULE_ERROR",
+            started_at=later(0.003),
+            attempts=3,
+            announced=True,
+        ),
+    ]
+
+
+def a_flow(*, deleted: bool = False) -> flow.Flow:
+    """Return a flow of one layer that uses everything a definition may hold."""
+    layer = flow.Layer(
+        id=LAYER,
+        flow_id=FLOW,
+        name="Charge the card",
+        ref="charge",
+        app_id="curl",
+        index=1,
+        args={"url": "https://pay.example/{{ $prev.args.customer }}", "method": "POST"},
+        timeout=20,
+        retry=flow.Retry(count=3, delay_ms=1000, backoff_multiplier=2.0, jitter=True, max_delay_ms=8000),
+        filters=({"leftValue": "{{ $prev.args.total }}", "operator": "gt", "rightValue": 1000},),
+        needs_approval=True,
+        component_config_ids={"request": "69b52a3d0c1f5e8a9000000a"},
+        link_ids_by_type={"bearer": "69b52a3d0c1f5e8a9000000b"},
+        module_version=2,
+        on_error="continue",
+        defer_after_ms=500,
+    )
+    return flow.Flow(
+        id=FLOW,
+        company_id=COMPANY,
+        permanent_id="charge-a-card",
+        name="Charge a card",
+        enabled=True,
+        category="billing",
+        group_id=GROUP,
+        kv_inherit="true",
+        kv_conflict="child",
+        execution=flow.Execution(timeout=600, max_concurrent=10, on_fail_flow_id="69b52a3d0c1f5e8a9000000c"),
+        version=3,
+        created_at=AT,
+        updated_at=later(10),
+        deleted=deleted,
+        layers=(layer,),
+    )
+
+
+def definition_events() -> list[msgspec.Struct]:
+    """Return one of each fact about what people define, and about the modules that executors know."""
+    facts: dict[str, Any] = {"at": later(10), "flow": a_flow(), "by": USER}
+    info = module.ModuleInfo(
+        app_id="template",
+        version=1,
+        pure=True,
+        docs="Fills a Go template.",
+        args_schema={
+            "type": "object",
+            "properties": {"template": {"type": "string"}},
+            "required": ["template"],
+        },
+        args_example={"template": "Dear {{ .name }}"},
+        out_example={"result": "Dear Ada"},
+        raw_args=("template",),
+    )
+    return [
+        flow.FlowCreated(**facts),
+        flow.FlowUpdated(**facts, changed=("name", "category")),
+        flow.FlowDeleted(at=later(10), flow=a_flow(deleted=True), by=USER),
+        flow.LayerAdded(**facts, layer_id=LAYER),
+        flow.LayerUpdated(**facts, layer_id=LAYER),
+        flow.LayerDeleted(**facts, layer_id=LAYER),
+        module.ModuleAnnounced(at=AT, module=info),
+    ]
+
+
+def access_events() -> list[msgspec.Struct]:
+    """Return one of each fact about who may do what."""
+    user = access.User(
+        id=USER,
+        company_id=COMPANY,
+        email="ada@example.test",
+        name="Ada",
+        role="editor",
+        created_at=AT,
+        updated_at=later(10),
+        disabled=True,
+        password="xsalsa20poly1305:k1:bm9uY2U:Y2lwaGVydGV4dA",
+    )
+    session = access.Session(
+        user_id=USER,
+        company_id=COMPANY,
+        email="ada@example.test",
+        name="Ada",
+        role="editor",
+        opened_at=AT,
+        expires_at=later(3600),
+    )
+    company = access.Company(id=COMPANY, name="Example", created_at=AT)
+    return [
+        access.CompanyCreated(at=AT, by=USER, company=company),
+        access.UserCreated(at=AT, by=USER, user=user),
+        access.UserUpdated(at=later(10), by=USER, user=user),
+        access.SessionOpened(at=AT, by=USER, session=session),
+        access.SessionClosed(at=later(60), by=USER),
+        access.NameClaimed(at=AT, by=USER, owner_id=FLOW),
+    ]
+
+
+def all_examples() -> dict[str, msgspec.Struct]:
+    """Return the examples by the name of their type."""
+    groups = (play_commands, play_events, play_layer_events, definition_events, access_events)
+    return {TYPE_NAMES[type(message)]: message for group in groups for message in group()}
+
+
+def envelope_of(message: msgspec.Struct) -> bytes:
+    """Return a message as it would lie in the log."""
+    is_play = type(message).__module__ == play.__name__
+    context = Context(
+        source=source_of(COMPANY, FLOW),
+        subject=PLAY if is_play else FLOW,
+        correlation_id=PLAY,
+        causation_id=f"{COMMIT[::-1]}",
+        traceparent=TRACEPARENT,
+    )
+    return encode_message(message, id=f"{COMMIT}.0", context=context)
+
+
+def main() -> None:
+    """Write the golden file of each type that has none."""
+    examples = all_examples()
+    for name in TYPES:
+        path = GOLDEN / f"{name}.json"
+        if not path.exists():
+            path.write_bytes(msgspec.json.format(envelope_of(examples[name]), indent=2) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
