@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .PHONY: help setup run test check format bench lock clean
 
 STAMP := .venv/.installed
+COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,8 +32,9 @@ format: setup  ## Format the code and fix what ruff can fix by itself
 bench: setup  ## Measure plays per second, latency and CPU per play on this machine
 	@exec .venv/bin/python -m tests.bench $(ARGS)
 
-lock: setup  ## Write requirements.lock anew from pyproject.toml
-	.venv/bin/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --extra local --group dev pyproject.toml --output-file requirements.lock
+lock: setup  ## Write the lock files anew from pyproject.toml
+	$(COMPILE) --upgrade --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
 
 clean:  ## Remove .venv and the caches; the data in .headrace stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
