@@ -32,7 +32,10 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2)."""
+    """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
+
+    `seed` feeds whatever a module draws at random and is the same on every attempt (design D8).
+    """
 
     company_id: str
     flow_id: str
@@ -41,6 +44,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
     attempt: int
     now: datetime
+    seed: str = ""
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

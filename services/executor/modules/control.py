@@ -1,0 +1,109 @@
+"""Control flow: choose a way, count, wait (spec flow8 section 17.1, override 6)."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+from libs.expressions import truthy
+from services.executor.modules.contract import Module, ModuleFailed, PureModule, Step, Wait
+
+ITEMS_MAX = 100_000
+DELAY_MS_MAX = 365 * 24 * 3600 * 1000
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """One way out of a router."""
+
+    condition: Annotated[Any, Meta(description='An expression, or `"true"` to catch everything.')]
+    label: Annotated[str, Meta(description="What `route` says when this way is taken.")]
+
+
+class RouterArgs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Args of `router`."""
+
+    routes: Annotated[list[Route], Meta(description="The ways, in order.")]
+
+
+class Router(PureModule[RouterArgs]):
+    """The first way whose condition is true."""
+
+    app_id = "router"
+    docs = (
+        "Takes the first route whose condition is true; later steps filter on `$prev.<ref>.route`. False are `false`, "
+        '`"false"`, `0`, `"0"`, null and whatever is empty. With no true condition `route` is the empty string.'
+    )
+    Args = RouterArgs
+    args_example = {
+        "routes": [
+            {"condition": False, "label": "large"},
+            {"condition": "true", "label": "standard"},
+        ]
+    }
+    out_example = {"route": "standard"}
+
+    def evaluate(self, args: RouterArgs, step: Step) -> dict[str, str]:
+        """Return the label of the first true route."""
+        return {"route": next((route.label for route in args.routes if truthy(route.condition)), "")}
+
+
+class EnumerationArgs(Struct, frozen=True, kw_only=True):
+    """Args of `enumeration`."""
+
+    start: Annotated[int | float, Meta(description="The first number.")] = field(name="from")
+    to: Annotated[int | float, Meta(description="The last number, included when a step reaches it.")]
+    step: Annotated[int | float, Meta(description="The distance; negative to count down, never 0.")] = 1
+
+
+class Enumeration(PureModule[EnumerationArgs]):
+    """Numbers in a row."""
+
+    app_id = "enumeration"
+    docs = f"Lists the numbers from `from` to `to`, both included, at most {ITEMS_MAX:,}."
+    Args = EnumerationArgs
+    args_example = {"from": 1, "to": 10, "step": 3}
+    out_example = {"items": [1, 4, 7, 10], "count": 4}
+
+    def evaluate(self, args: EnumerationArgs, step: Step) -> dict[str, Any]:
+        """Return the numbers, exact in decimal: 0, 0.1, 0.2, 0.3 and not 0.30000000000000004."""
+        if args.step == 0:
+            raise ModuleFailed("enumeration: step must not be 0", final=True)
+        try:
+            first, last, distance = (Decimal(str(number)) for number in (args.start, args.to, args.step))
+            count = max(0, int((last - first) / distance) + 1) if (last - first) * distance >= 0 else 0
+        except (ArithmeticError, ValueError) as error:
+            raise ModuleFailed("enumeration: the numbers are too large", final=True) from error
+        if count > ITEMS_MAX:
+            raise ModuleFailed(f"enumeration: that is more than {ITEMS_MAX:,} items", final=True)
+        items = [_json_number(first + index * distance) for index in range(count)]
+        return {"items": items, "count": count}
+
+
+class DelayArgs(Struct, frozen=True, kw_only=True):
+    """Args of `delay`."""
+
+    ms: Annotated[int, Meta(ge=0, le=DELAY_MS_MAX, description="Milliseconds to wait, at most 365 days.")]
+
+
+class Delay(PureModule[DelayArgs]):
+    """A pause."""
+
+    app_id = "delay"
+    docs = (
+        "Waits. A longer wait parks the play on a durable timer: nothing runs, and a restart loses nothing."
+    )
+    Args = DelayArgs
+    args_example = {"ms": 1500}
+    out_example = {"ms": 1500}
+
+    def evaluate(self, args: DelayArgs, step: Step) -> Any:
+        """Return a Wait, or at once when there is nothing to wait for."""
+        out = {"ms": args.ms}
+        return Wait(args.ms, out) if args.ms else out
+
+
+def _json_number(number: Decimal) -> int | float:
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+MODULES: tuple[type[Module[Any]], ...] = (Router, Enumeration, Delay)

@@ -1,0 +1,193 @@
+"""HTTP calls: the module `curl` (spec flow8 section 17.3, override 2)."""
+
+import asyncio
+import re
+from base64 import b64encode
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from msgspec import Meta, Struct, field
+from multidict import CIMultiDict
+from yarl import URL
+
+from services.executor.modules.contract import EffectModule, Module, ModuleFailed, Services, Step
+from services.executor.modules.http_answer import body_of, headers_of, read_bounded
+from services.executor.modules.http_failures import failure_of, origin_of
+from services.executor.modules.language import text_of
+
+TIMEOUT_S_DEFAULT = 30.0
+TIMEOUT_S_MAX = 3600.0
+REDIRECTS_MAX = 10
+URL_CHARS_MAX = 8192
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110 section 5.6.2
+_HEADER_BREAK = re.compile(r"[\r\n\0]")
+# They describe this connection, not the call: copied from an incoming request they would break the next one on it.
+_CONNECTION_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+class BasicAuth(Struct, frozen=True, kw_only=True):
+    """A user and a password."""
+
+    user: str
+    password: str = field(name="pass")
+
+
+class CurlArgs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Args of `curl`."""
+
+    url: Annotated[str, Meta(description="An `http` or `https` address.")]
+    method: Annotated[
+        Literal["GET", "POST", "PUT", "PATCH", "DELETE"], Meta(description="The HTTP method.")
+    ] = "GET"
+    headers: Annotated[
+        dict[str, Any], Meta(description="Names and values; a null value sends no header.")
+    ] = {}
+    body: Annotated[
+        Any, Meta(description="Text is sent as it is, anything else as JSON, null not at all.")
+    ] = None
+    body_form: Annotated[
+        dict[str, Any] | None, Meta(description="Fields sent urlencoded; a list repeats its field.")
+    ] = None
+    timeout: Annotated[
+        float, Meta(ge=0, le=TIMEOUT_S_MAX, description="Seconds for the whole call; 0 is the default.")
+    ] = TIMEOUT_S_DEFAULT
+    follow_redirects: Annotated[bool, Meta(description=f"Follow up to {REDIRECTS_MAX} redirects.")] = True
+    response_type: Annotated[
+        Literal["json", "text", "binary"],
+        Meta(description="How `body` is read: JSON (text when it is none), text, or base64."),
+    ] = "json"
+    basic_auth: Annotated[BasicAuth | None, Meta(description="Sent as `Authorization: Basic`.")] = None
+    bearer_token: Annotated[str | None, Meta(description="Sent as `Authorization: Bearer`.")] = None
+
+
+class Curl(EffectModule[CurlArgs]):
+    """One HTTP call."""
+
+    app_id = "curl"
+    docs = (
+        "Makes an HTTP call. Any answer is a success, whatever its status code: filter on "
+        "`$prev.<ref>.statusCode`. No answer fails the step, a timeout with the code `TIMEOUT`. A call other than GET "
+        "carries the header `Idempotency-Key`, the same on every attempt, unless `headers` sets one. Only public "
+        "addresses can be reached, and what `HEADRACE_OUTBOUND_ALLOW` names. Header names in the output are "
+        "lower-case; `set-cookie` is a list."
+    )
+    Args = CurlArgs
+    args_example = {
+        "method": "POST",
+        "url": "https://api.example.com/orders",
+        "headers": {"X-Source": "headrace"},
+        "body": {"sku": "A-1", "quantity": 2},
+        "timeout": 10,
+    }
+    out_example = {
+        "statusCode": 201,
+        "body": {"id": 7, "sku": "A-1"},
+        "headers": {"content-type": "application/json; charset=utf-8"},
+        "duration": 84,
+    }
+
+    async def run(self, args: CurlArgs, step: Step, services: Services) -> dict[str, Any]:
+        """Return status code, body, headers and duration in milliseconds."""
+        url = _url(args.url)
+        data, content_type = _payload(args)
+        headers = _headers(args, url, content_type)
+        if args.method != "GET":
+            headers.setdefault("Idempotency-Key", step.idempotency_key)
+        started_s = services.monotonic_s()
+        try:
+            async with (
+                asyncio.timeout(args.timeout or TIMEOUT_S_DEFAULT),
+                services.http.request(
+                    args.method,
+                    url.with_user(None),
+                    headers=headers,
+                    data=data,
+                    allow_redirects=args.follow_redirects,
+                    max_redirects=REDIRECTS_MAX + 1,  # aiohttp gives up at this many, not after them
+                ) as response,
+            ):
+                content = await read_bounded(response, origin_of(url))
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise failure_of(error, f"{args.method} {origin_of(url)}", timeout_s=args.timeout) from error
+        return {
+            "statusCode": response.status,
+            "body": body_of(content, response, args.response_type),
+            "headers": headers_of(response),
+            "duration": round((services.monotonic_s() - started_s) * 1000),
+        }
+
+
+def _url(text: str) -> URL:
+    if len(text) > URL_CHARS_MAX:
+        raise ModuleFailed(f"curl: a url has at most {URL_CHARS_MAX} characters", final=True)
+    try:
+        url = URL(text.strip())
+        url.port  # noqa: B018  a port out of range is found only when it is read
+    except ValueError as error:
+        # The text is not repeated: it may hold a password.
+        raise ModuleFailed("curl: the url cannot be read", final=True) from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ModuleFailed("curl: the url needs http:// or https:// and a host", final=True)
+    return url
+
+
+def _payload(args: CurlArgs) -> tuple[bytes | None, str | None]:
+    """Return what is sent, and its content type."""
+    if args.body_form is not None:
+        if args.body is not None:
+            raise ModuleFailed("curl: give body or bodyForm, not both", final=True)
+        return urlencode(_form_fields(args.body_form)).encode(), "application/x-www-form-urlencoded"
+    if args.body is None:
+        return None, None
+    if isinstance(args.body, str):
+        return args.body.encode(), "text/plain; charset=utf-8"
+    return msgspec.json.encode(args.body), "application/json"
+
+
+def _form_fields(form: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, text_of(value))
+        for name, values in form.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+
+
+def _headers(args: CurlArgs, url: URL, content_type: str | None) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in args.headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ModuleFailed(f"curl: {name!r} is no header name", final=True)
+        if isinstance(value, list | dict):
+            raise ModuleFailed(f"curl: the header {name} needs a text", final=True)
+        if value is not None and name.lower() not in _CONNECTION_HEADERS:
+            headers[name] = text_of(value)
+    authorization = _authorization(args, url)
+    if authorization:
+        headers["Authorization"] = authorization
+    if content_type:
+        headers.setdefault("Content-Type", content_type)
+    for name, value in headers.items():
+        if _HEADER_BREAK.search(value):
+            raise ModuleFailed(f"curl: the header {name} holds a line break", final=True)
+    return headers
+
+
+def _authorization(args: CurlArgs, url: URL) -> str:
+    if args.bearer_token is not None:
+        if args.basic_auth is not None:
+            raise ModuleFailed("curl: give basicAuth or bearerToken, not both", final=True)
+        return f"Bearer {args.bearer_token}"
+    user, password = url.user or "", url.password or ""
+    if args.basic_auth is not None:
+        user, password = args.basic_auth.user, args.basic_auth.password
+    elif not (user or password):
+        return ""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+MODULES: tuple[type[Module[Any]], ...] = (Curl,)
