@@ -1,15 +1,14 @@
 """A syntax tree to nested closures: compiled once, evaluated in fractions of a microsecond per part."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
-from services.executor.expressions.errors import ExpressionError, Fault
-from services.executor.expressions.functions import FUNCTIONS, Function
-from services.executor.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
-from services.executor.expressions.objects import MEMBERS, SCOPELESS
-from services.executor.expressions.scope import VIRTUAL_FIELDS, Frame, StepView
-from services.executor.expressions.values import step
+from libs.expressions.errors import ExpressionError, Fault
+from libs.expressions.functions import FUNCTIONS, Function
+from libs.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
+from libs.expressions.objects import MEMBERS, SCOPELESS
+from libs.expressions.scope import VIRTUAL_FIELDS, Frame, StepView
+from libs.expressions.values import step
 
 Evaluate = Callable[[Frame], Any]
 ANY_REF = "*"  # in `refs`: the expression reads `$prev` as a whole
@@ -54,7 +53,9 @@ class Compiler:
             case Literal(value=value):
                 return lambda _: value
             case Dot():
-                self._demand(self.dotted, "there is no current value here; read a step with $prev.<ref>", node)
+                self._demand(
+                    self.dotted, "there is no current value here; read a step with $prev.<ref>", node
+                )
                 return lambda frame: frame.dot
             case Variable(name=name):
                 return self._variable(name, node)
@@ -71,7 +72,7 @@ class Compiler:
         """An error at an offset of this text."""
         return ExpressionError(message, position=at, text=self.text, path=self.path)
 
-    def _demand(self, fulfilled: bool, message: str, node: Node) -> None:  # noqa: FBT001
+    def _demand(self, fulfilled: bool, message: str, node: Node) -> None:
         if not fulfilled:
             raise self.error(message, node.at)
 
@@ -90,8 +91,16 @@ class Compiler:
             return self._prev_path(node)
         keys = node.keys
         if isinstance(node.base, Dot) and len(keys) == 1:
-            self._demand(self.dotted, f"nothing has a field {keys[0]} here; read a step with $prev.<ref>", node)
-            return partial(_field_of_dot, keys[0])
+            self._demand(
+                self.dotted, f"nothing has a field {keys[0]} here; read a step with $prev.<ref>", node
+            )
+            key = keys[0]
+
+            def field(frame: Frame) -> Any:
+                dot = frame.dot
+                return dot.get(key) if type(dot) is dict and type(key) is str else step(dot, key)
+
+            return field
         base = self.compile(node.base)
         return lambda frame: _walk(base(frame), keys)
 
@@ -111,7 +120,7 @@ class Compiler:
         first, keys = rest[0], tuple(rest[1:])
         if first in VIRTUAL_FIELDS:
             return lambda frame: _walk(_field(frame.scope.prev.get(name), str(first)), keys)
-        return partial(_read_step, name, tuple(rest))
+        return _step_reader(name, tuple(rest))
 
     def _call(self, node: Call) -> Evaluate:
         function = FUNCTIONS.get(node.name) or MEMBERS[node.name]
@@ -138,30 +147,43 @@ class Compiler:
 
     def _constant(self, evaluate: Evaluate) -> Evaluate:
         # How a value is written into an expression for a module: it must not be parsed for each element.
-        value = evaluate(Frame(None))
+        try:
+            value = evaluate(Frame(None))
+        except ExpressionError:
+            return evaluate  # it fails where it is evaluated, and perhaps it never is
         return lambda _: value
 
-    def _bound(self, function: Function, run: Callable[..., Any], args: tuple[Evaluate, ...], at: int) -> Evaluate:
+    def _bound(
+        self, function: Function, run: Callable[..., Any], args: tuple[Evaluate, ...], at: int
+    ) -> Evaluate:
         """The call itself; the arities that occur most are written out because a `*` costs as much as a call."""
         if function.lazy:
             return lambda frame: run(frame, *args)
-        match args:
-            case ():
-                call: Evaluate = run
-            case (only,):
-                call = lambda frame: run(frame, only(frame))  # noqa: E731
-            case (first, second):
-                call = lambda frame: run(frame, first(frame), second(frame))  # noqa: E731
-            case _:
-                call = lambda frame: run(frame, *[arg(frame) for arg in args])  # noqa: E731
+        error = self.error
 
-        def placed(frame: Frame) -> Any:
+        def call(frame: Frame) -> Any:
             try:
-                return call(frame)
+                return run(frame, *[arg(frame) for arg in args])
             except Fault as fault:
-                raise self.error(str(fault), at) from fault
+                raise error(str(fault), at) from fault
 
-        return placed
+        if len(args) not in (1, 2):
+            return call
+        first, second = args[0], args[-1]
+
+        def call_with_one(frame: Frame) -> Any:
+            try:
+                return run(frame, first(frame))
+            except Fault as fault:
+                raise error(str(fault), at) from fault
+
+        def call_with_two(frame: Frame) -> Any:
+            try:
+                return run(frame, first(frame), second(frame))
+            except Fault as fault:
+                raise error(str(fault), at) from fault
+
+        return call_with_one if len(args) == 1 else call_with_two
 
 
 def _seeded(run: Callable[..., Any], place: str) -> Callable[..., Any]:
@@ -181,9 +203,21 @@ def _field(entry: Any, name: str) -> Any:
     return entry.virtual(name) if type(entry) is StepView else step(entry, name)
 
 
-def _read_step(name: str, keys: tuple[str | int, ...], frame: Frame) -> Any:
-    entry = frame.scope.prev.get(name)
-    return _walk(entry.out if type(entry) is StepView else entry, keys)
+def _step_reader(name: str, keys: tuple[str | int, ...]) -> Evaluate:
+    def read(frame: Frame) -> Any:
+        value = frame.scope.prev.get(name)
+        if type(value) is StepView:
+            value = value.out
+        for key in keys:  # as in _walk; this is what flows do most
+            if type(value) is dict and type(key) is str:
+                value = value.get(key)
+            elif type(value) is list and type(key) is int:
+                value = value[key] if key < len(value) else None
+            else:
+                value = step(value, key)
+        return value
+
+    return read
 
 
 def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:
@@ -196,7 +230,3 @@ def _walk(value: Any, keys: tuple[str | int, ...]) -> Any:
         else:
             value = step(value, key)
     return value
-
-
-def _field_of_dot(key: str | int, frame: Frame) -> Any:
-    return step(frame.dot, key)

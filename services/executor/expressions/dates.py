@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import DAYS_MAX, LAYOUT_CHARS_MAX, LAYOUTS_CACHED_MAX
-from services.executor.expressions.values import kind_of, number_of
+from libs.expressions.errors import Fault
+from libs.expressions.limits import DAYS_MAX, LAYOUT_CHARS_MAX, LAYOUTS_CACHED_MAX
+from libs.expressions.values import kind_of, number_of
 
 _DATE = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII
@@ -104,8 +104,8 @@ _TOKENS: tuple[tuple[str, str | _Piece], ...] = (
     ("3", lambda t: str(_hour12(t))),
     ("4", lambda t: str(t.minute)),
     ("5", lambda t: str(t.second)),
-    ("PM", lambda t: "PM" if t.hour >= 12 else "AM"),  # noqa: PLR2004
-    ("pm", lambda t: "pm" if t.hour >= 12 else "am"),  # noqa: PLR2004
+    ("PM", lambda t: "PM" if t.hour >= 12 else "AM"),
+    ("pm", lambda t: "pm" if t.hour >= 12 else "am"),
     ("-070000", "+000000"),
     ("-07:00:00", "+00:00:00"),
     ("-0700", "+0000"),

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import RANDOM_CHARS_MAX
+from libs.expressions.errors import Fault
+from libs.expressions.limits import RANDOM_CHARS_MAX
 
 _ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LOWER = "abcdefghijklmnopqrstuvwxyz"

@@ -6,7 +6,7 @@ Fault             a function objects; its call turns it into an ExpressionError 
 PatternError      the text is no regular expression (a Fault)                      modules may catch it
 """
 
-from services.executor.expressions.limits import EXCERPT_CHARS_MAX
+from libs.expressions.limits import EXCERPT_CHARS_MAX
 
 
 class ExpressionError(Exception):

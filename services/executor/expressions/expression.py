@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from services.executor.expressions.compiler import Compiler, Evaluate, Reads
-from services.executor.expressions.errors import ExpressionError
-from services.executor.expressions.lexer import BLANKS, OPEN, read_action, read_bare
-from services.executor.expressions.nodes import Node
-from services.executor.expressions.parser import Parser
-from services.executor.expressions.printer import printed
-from services.executor.expressions.scope import Frame, Scope
+from libs.expressions.compiler import Compiler, Evaluate, Reads
+from libs.expressions.errors import ExpressionError
+from libs.expressions.lexer import BLANKS, OPEN, read_action, read_bare
+from libs.expressions.nodes import Node
+from libs.expressions.parser import Parser
+from libs.expressions.printer import printed
+from libs.expressions.scope import Frame, Scope
 
 
 @dataclass(frozen=True, slots=True)

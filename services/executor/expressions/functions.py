@@ -2,6 +2,7 @@
 
 import html
 import math
+import operator
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Literal
@@ -9,11 +10,11 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import ITEM_WORK_BYTES, ROUND_DIGITS_MAX
-from services.executor.expressions.printf import printf
-from services.executor.expressions.scope import Frame
-from services.executor.expressions.values import (
+from libs.expressions.errors import Fault
+from libs.expressions.limits import ITEM_WORK_BYTES, ROUND_DIGITS_MAX
+from libs.expressions.printf import printf
+from libs.expressions.scope import Frame
+from libs.expressions.values import (
     contains,
     equal,
     is_empty,
@@ -29,6 +30,8 @@ from services.executor.expressions.values import (
 )
 
 _DIGITS = Context(prec=2 * ROUND_DIGITS_MAX + 2)
+
+_NUMBERS = frozenset({int, float})
 
 Piped = Literal["first", "last"]
 Later = Callable[[Frame], Any]  # an argument that is evaluated only when it is wanted
@@ -169,10 +172,12 @@ def _eq(frame: Frame, value: Any, *others: Any) -> bool:
     return False
 
 
-def _ordering(accept: Callable[[int], bool]) -> Callable[..., bool]:
+def _ordering(accepts: Callable[[Any, Any], bool]) -> Callable[..., bool]:
     def compare(frame: Frame, left: Any, right: Any) -> bool:
+        if type(left) in _NUMBERS and type(right) in _NUMBERS:
+            return accepts(left, right)
         frame.spend(_weight(left) + _weight(right))
-        return accept(order_of(left, right))
+        return accepts(order_of(left, right), 0)
 
     return compare
 
@@ -285,8 +290,8 @@ def _html(frame: Frame, value: Any) -> str:
     return html.escape(shown)
 
 
-_GE = _ordering(lambda order: order >= 0)
-_LE = _ordering(lambda order: order <= 0)
+_GE = _ordering(operator.ge)
+_LE = _ordering(operator.le)
 
 
 def _ne(frame: Frame, left: Any, right: Any) -> bool:
@@ -316,10 +321,10 @@ FUNCTIONS: dict[str, Function] = {
     "eq": Function(_eq, 2, None, "last"),
     "ne": Function(_ne, 2, 2, "last"),
     "neq": Function(_ne, 2, 2, "last"),
-    "gt": Function(_ordering(lambda order: order > 0), 2, 2, "last"),
+    "gt": Function(_ordering(operator.gt), 2, 2, "last"),
     "ge": Function(_GE, 2, 2, "last"),
     "gte": Function(_GE, 2, 2, "last"),
-    "lt": Function(_ordering(lambda order: order < 0), 2, 2, "last"),
+    "lt": Function(_ordering(operator.lt), 2, 2, "last"),
     "le": Function(_LE, 2, 2, "last"),
     "lte": Function(_LE, 2, 2, "last"),
     "and": Function(_and, 1, None, "last", lazy=True),

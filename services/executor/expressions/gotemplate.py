@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from services.executor.expressions.compiler import Compiler, Evaluate, Reads
-from services.executor.expressions.errors import ExpressionError, Fault
-from services.executor.expressions.lexer import OPEN, read_action
-from services.executor.expressions.limits import (
+from libs.expressions.compiler import Compiler, Evaluate, Reads
+from libs.expressions.errors import ExpressionError, Fault
+from libs.expressions.lexer import OPEN, read_action
+from libs.expressions.limits import (
     EXPRESSION_DEPTH_MAX,
     EXPRESSIONS_MAX,
     OUTPUT_BYTES_MAX,
@@ -16,10 +16,10 @@ from services.executor.expressions.limits import (
     TEMPLATES_CACHED_MAX,
     TEXT_CHARS_MAX,
 )
-from services.executor.expressions.scope import Frame, Scope
-from services.executor.expressions.statements import Statement, parse_statement
-from services.executor.expressions.template import as_text, trimmed
-from services.executor.expressions.values import kind_of, text_bytes, truthy
+from libs.expressions.scope import Frame, Scope
+from libs.expressions.statements import Statement, parse_statement
+from libs.expressions.template import as_text, trimmed
+from libs.expressions.values import kind_of, text_bytes, truthy
 
 Run = Callable[[Frame, list[str]], str]  # writes, and says how it ended: "", "break" or "continue"
 Part = str | Statement
@@ -47,7 +47,7 @@ def render_go_template(
     return "".join(written)
 
 
-def _compile(template: str, scoped: bool) -> tuple[Run, int]:  # noqa: FBT001
+def _compile(template: str, scoped: bool) -> tuple[Run, int]:
     if len(template) > TEXT_CHARS_MAX:
         raise ExpressionError(f"a template has at most {TEXT_CHARS_MAX} characters")
     compiler = _TemplateCompiler(template, scoped=scoped)
@@ -66,7 +66,9 @@ def _parts(text: str) -> list[Part]:
         parts.append(trimmed(text[at:start], start=trims, end=action.trims_before))
         parts.append(parse_statement(text, action))
         if len(parts) > 2 * EXPRESSIONS_MAX:
-            raise ExpressionError(f"a template has at most {EXPRESSIONS_MAX} actions", position=start, text=text)
+            raise ExpressionError(
+                f"a template has at most {EXPRESSIONS_MAX} actions", position=start, text=text
+            )
         at, trims = action.end, action.trims_after
     parts.append(trimmed(text[at:], start=trims, end=False))
     return parts
@@ -162,7 +164,7 @@ class _TemplateCompiler:
         return write
 
     def _evaluate(self, statement: Statement) -> Evaluate:
-        assert statement.node is not None  # noqa: S101  every statement but else, end and the like has one
+        assert statement.node is not None
         return self._compiler.compile(statement.node)
 
     def _setter(self, statement: Statement) -> Callable[[Frame, Any], None]:
@@ -209,7 +211,9 @@ class _TemplateCompiler:
             return then, _nothing
         if closing.keyword != "else":
             if statement.keyword.rpartition(" ")[2] != closing.keyword.rpartition(" ")[2]:
-                raise self._compiler.error(f"{closing.keyword} does not belong to {statement.keyword}", closing.at)
+                raise self._compiler.error(
+                    f"{closing.keyword} does not belong to {statement.keyword}", closing.at
+                )
             return then, self._nested(closing, self._branch)
         otherwise, last = self._block()
         if last is None or last.keyword != "end":

@@ -4,8 +4,8 @@ import re
 from typing import Literal as OneOf
 from typing import NamedTuple
 
-from services.executor.expressions.errors import ExpressionError
-from services.executor.expressions.limits import EXPRESSION_CHARS_MAX
+from libs.expressions.errors import ExpressionError
+from libs.expressions.limits import EXPRESSION_CHARS_MAX
 
 Kind = OneOf["number", "string", "name", "object", "field", "mark", "end"]
 
@@ -122,9 +122,11 @@ def _string(quoted: str, at: int, text: str) -> str:
             return _ESCAPED[code]
         value = int(code[1:], 16) if len(code) > 1 else -1
         # Half of a surrogate pair is no character and could not be encoded later.
-        if not 0 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:  # noqa: PLR2004
+        if not 0 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:
             position = at + 1 + escape.start()
-            raise ExpressionError(f"unknown escape {escape[0]}; use `…` for raw text", position=position, text=text)
+            raise ExpressionError(
+                f"unknown escape {escape[0]}; use `…` for raw text", position=position, text=text
+            )
         return chr(value)
 
     return _ESCAPE.sub(replaced, inside)

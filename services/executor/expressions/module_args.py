@@ -1,35 +1,37 @@
 """Args that a module reads as templates itself (flow8 section 17.2, Q33): `{{ .field }}` stays for the module."""
 
-from collections.abc import Callable
+import re
 from typing import Any
 
-from services.executor.expressions.compiler import Compiler, Evaluate, Reads
-from services.executor.expressions.errors import ExpressionError
-from services.executor.expressions.lexer import CLOSE, OPEN, Action, read_action
-from services.executor.expressions.nodes import Call, Dot, Node, Prev, Variable, any_node
-from services.executor.expressions.objects import SCOPELESS
-from services.executor.expressions.printer import literal, pieces
-from services.executor.expressions.scope import Frame
-from services.executor.expressions.statements import Statement, parse_statement
-from services.executor.expressions.template import (
+from libs.expressions.compiler import Compiler, Evaluate, Reads
+from libs.expressions.errors import ExpressionError
+from libs.expressions.lexer import CLOSE, OPEN, Action, read_action
+from libs.expressions.nodes import Call, Dot, Node, Prev, Variable, any_node
+from libs.expressions.objects import SCOPELESS
+from libs.expressions.printer import literal, pieces
+from libs.expressions.scope import Frame
+from libs.expressions.statements import Statement, parse_statement
+from libs.expressions.template import (
     Template,
     TextCompiler,
     as_text,
+    demand_short,
     joined,
     template_of,
     value_closure,
     whole_value,
 )
 
-_OPEN_LITERAL = '{{ "{{" }}'
+# Braces that are put in may stand beside braces that are there, or that are put in next.
+_BRACES = re.compile(r"\{\{|\A\{|\{\Z")
 
 
 def compile_module_args(args: dict[str, Any], *, raw: frozenset[str]) -> Template:
     """The template of a module's args, of which the module interprets those named in `raw` itself.
 
-    In a raw arg an expression without a bare `.field` is evaluated as everywhere. One with a bare `.field`, a template's
-    keyword or variable stays text, except that what it reads from outside (`$prev.args.limit`) becomes
-    a literal: `{{ gt .amount $prev.args.limit }}` reaches the module as `{{ gt .amount 100 }}`.
+    In a raw arg an expression without a bare `.field` is evaluated as everywhere. One with a bare `.field`, a
+    template's keyword or variable stays text, except that what it reads from outside becomes a literal:
+    `{{ gt .amount $prev.args.limit }}` reaches the module as `{{ gt .amount 100 }}`.
     Text that is put in cannot become an expression of the module: its `{{` is written as `{{ "{{" }}`.
     Raises ExpressionError.
     """
@@ -56,6 +58,7 @@ class _RawCompiler:
 
     def on_text(self, text: str, path: str) -> Evaluate | None:
         """How a raw text is evaluated; None when all of it is the module's."""
+        demand_short(text, path)
         compiler = Compiler(text, self._reads, path=path)
         made: list[str | Evaluate] = []
         at = 0
@@ -75,7 +78,7 @@ class _RawCompiler:
 
 
 def _node(statement: Statement) -> Node:
-    assert statement.node is not None  # noqa: S101  callers ask only where there is one
+    assert statement.node is not None
     return statement.node
 
 
@@ -112,7 +115,11 @@ def _head(action: Action, statement: Statement) -> str:
 
 
 def _escaped(evaluate: Evaluate) -> Evaluate:
-    return lambda frame: evaluate(frame).replace(OPEN, _OPEN_LITERAL)
+    return lambda frame: _BRACES.sub(_quoted, evaluate(frame))
+
+
+def _quoted(braces: re.Match[str]) -> str:
+    return f'{{{{ "{braces[0]}" }}}}'
 
 
 def _as_literal(evaluate: Evaluate, compiler: Compiler, at: int) -> Evaluate:
@@ -136,4 +143,6 @@ def _is_inner_or_random(node: Node) -> bool:
 def _reads_outside(node: Node) -> bool:
     if isinstance(node, Prev):
         return True
-    return isinstance(node, Call) and node.name.startswith("$") and node.name.partition(".")[0] not in SCOPELESS
+    return (
+        isinstance(node, Call) and node.name.startswith("$") and node.name.partition(".")[0] not in SCOPELESS
+    )

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from services.executor.expressions import draws
-from services.executor.expressions.dates import add_days, date_of, format_date, rfc3339
-from services.executor.expressions.errors import Fault, NeedsValue
-from services.executor.expressions.functions import (
+from libs.expressions import draws
+from libs.expressions.dates import add_days, date_of, format_date, rfc3339
+from libs.expressions.errors import Fault, NeedsValue
+from libs.expressions.functions import (
     Function,
     from_json,
     number,
@@ -18,7 +18,7 @@ from services.executor.expressions.functions import (
     url_encode,
     whole,
 )
-from services.executor.expressions.scope import Frame
+from libs.expressions.scope import Frame
 
 
 def _moment(frame: Frame, given: tuple[Any, ...]) -> datetime:

@@ -1,4 +1,4 @@
-"""Tokens to a syntax tree. One grammar for expressions and templates:
+"""Tokens to a syntax tree, with one grammar for expressions and templates.
 
     pipeline = command { "|" command }
     command  = function { operand } | operand
@@ -7,19 +7,22 @@
 Fields and brackets belong to what they touch: `f .a .b` has two arguments, `f .a.b` one.
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NoReturn
 
-from services.executor.expressions.errors import ExpressionError, Fault
-from services.executor.expressions.functions import FUNCTIONS, Function
-from services.executor.expressions.lexer import Token
-from services.executor.expressions.limits import EXPRESSION_DEPTH_MAX, NUMBER_CHARS_MAX
-from services.executor.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
-from services.executor.expressions.objects import MEMBERS, OBJECTS
-from services.executor.expressions.values import settle
+from libs.expressions.errors import ExpressionError, Fault
+from libs.expressions.functions import FUNCTIONS, Function
+from libs.expressions.lexer import Token
+from libs.expressions.limits import EXPRESSION_DEPTH_MAX, NUMBER_CHARS_MAX
+from libs.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
+from libs.expressions.objects import MEMBERS, OBJECTS
+from libs.expressions.values import settle
 
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "nil": None}
-_KEYWORDS = frozenset({"if", "else", "end", "range", "with", "break", "continue", "define", "template", "block"})
+_KEYWORDS = frozenset(
+    {"if", "else", "end", "range", "with", "break", "continue", "define", "template", "block"}
+)
 _KV_CALLS = frozenset({"get", "getGlobal", "getScoped"})
 _ENDS = frozenset({")", "]", "|", ",", ":=", "="})
 
@@ -36,8 +39,9 @@ class Parser:
 
     def whole(self) -> Node:
         """The pipeline that is everything left."""
-        if self.token.kind == "end":
-            self._fail("an expression is missing", self.token)
+        first = self.token
+        if first.kind == "end":
+            self._fail("an expression is missing", first)
         node = self.pipeline()
         if self.token.kind != "end":
             self._unexpected(self.token)
@@ -105,7 +109,13 @@ class Parser:
 
     def _kv_call(self) -> str | None:
         member = self.peek(1)
-        if self.token.kind == "object" and self.token.text == "$kv" and member.kind == "field" and member.text in _KV_CALLS and member.glued:
+        if (
+            self.token.kind == "object"
+            and self.token.text == "$kv"
+            and member.kind == "field"
+            and member.text in _KV_CALLS
+            and member.glued
+        ):
             self._next += 2
             return f"$kv.{member.text}"
         return None
@@ -227,7 +237,11 @@ class Parser:
     def _number(self, token: Token) -> int | float:
         digits = token.text
         try:
-            return settle(int(digits) if digits.lstrip("-").isdecimal() and len(digits) <= NUMBER_CHARS_MAX else float(digits))
+            return settle(
+                int(digits)
+                if digits.lstrip("-").isdecimal() and len(digits) <= NUMBER_CHARS_MAX
+                else float(digits)
+            )
         except Fault as fault:
             raise ExpressionError(str(fault), position=token.at, text=self._text) from fault
 
@@ -246,10 +260,10 @@ class Parser:
             self._fail(f"an expression nests at most {EXPRESSION_DEPTH_MAX} deep", token)
         return below + 1
 
-    def _unknown(self, name: str, known: frozenset[str] | object, token: Token, what: str) -> NoReturn:
+    def _unknown(self, name: str, known: Iterable[str], token: Token, what: str) -> NoReturn:
         if name in _KEYWORDS:
             self._fail(f"{name} belongs to the template module; use ternary here", token)
-        near = get_close_matches(name, list(known), 1)  # type: ignore[call-overload]
+        near = get_close_matches(name, list(known), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         self._fail(f"there is no {what} {name[:40]}{hint}", token)
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from services.executor.expressions.lexer import FIELD
-from services.executor.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
-from services.executor.expressions.values import json_text
+from libs.expressions.lexer import FIELD
+from libs.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
+from libs.expressions.values import json_text
 
 _FIELD = re.compile(FIELD)
 

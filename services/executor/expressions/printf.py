@@ -5,9 +5,9 @@ import re
 import sys
 from typing import Any
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import PRINTF_CHARS_MAX
-from services.executor.expressions.values import json_text, kind_of, number_of, stringify
+from libs.expressions.errors import Fault
+from libs.expressions.limits import PRINTF_CHARS_MAX
+from libs.expressions.values import json_text, kind_of, number_of, stringify
 
 _VERB = re.compile(r"%([-+# 0]*)(\d{0,9})(?:\.(\d{0,9}))?(.)", re.ASCII | re.DOTALL)
 _INTEGER_VERBS = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b"}
@@ -55,7 +55,9 @@ def _shown(verb: re.Match[str], given: Any) -> str:
 
 def _value(letter: str, flags: str, precision: int | None, value: Any) -> str:
     if letter in _INTEGER_VERBS:
-        return format(_whole(letter, value), f"{_sign(flags)}{'#' if '#' in flags else ''}{_INTEGER_VERBS[letter]}")
+        return format(
+            _whole(letter, value), f"{_sign(flags)}{'#' if '#' in flags else ''}{_INTEGER_VERBS[letter]}"
+        )
     if letter in _FLOAT_VERBS:
         return _float(letter, flags, precision, value)
     if letter in "vs":
@@ -71,16 +73,18 @@ def _value(letter: str, flags: str, precision: int | None, value: Any) -> str:
 
 def _float(letter: str, flags: str, precision: int | None, value: Any) -> str:
     number = number_of(value)
-    if number is None or abs(number) > 1e308:  # noqa: PLR2004
+    if number is None or abs(number) > 1e308:
         raise Fault(f"printf cannot show {kind_of(value)} with %{letter}")
     if letter in "gG" and precision is None:
         return format(float(number), _sign(flags)).removesuffix(".0")
-    return format(float(number), f"{_sign(flags)}.{6 if precision is None else precision}{_FLOAT_VERBS[letter]}")
+    return format(
+        float(number), f"{_sign(flags)}.{6 if precision is None else precision}{_FLOAT_VERBS[letter]}"
+    )
 
 
 def _whole(letter: str, value: Any) -> int:
     number = number_of(value)
-    if number is None or (type(number) is float and not number.is_integer()) or abs(number) > 1e308:  # noqa: PLR2004
+    if number is None or (type(number) is float and not number.is_integer()) or abs(number) > 1e308:
         raise Fault(f"printf cannot show {kind_of(value)} with %{letter}")
     return math.trunc(number)
 

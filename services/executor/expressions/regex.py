@@ -5,8 +5,8 @@ from typing import Any
 
 import re2
 
-from services.executor.expressions.errors import PatternError
-from services.executor.expressions.limits import (
+from libs.expressions.errors import PatternError
+from libs.expressions.limits import (
     PATTERN_CHARS_MAX,
     PATTERN_MEMORY_BYTES_MAX,
     PATTERNS_CACHED_MAX,

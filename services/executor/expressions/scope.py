@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import OUTPUT_BYTES_MAX, WORK_BYTES_MAX
+from libs.expressions.errors import Fault
+from libs.expressions.limits import OUTPUT_BYTES_MAX, WORK_BYTES_MAX
 
 VIRTUAL_FIELDS = frozenset({"state", "error", "approval"})
 
@@ -54,15 +54,15 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 class Frame:
     """One evaluation: the scope, what `.` and the variables stand for, and what is left of work and output."""
 
-    __slots__ = ("dot", "draws", "room", "scope", "variables", "work")
+    # On the class until they change: most evaluations touch none of them.
+    work = WORK_BYTES_MAX
+    draws = 0
+    variables: list[Any]
 
     def __init__(self, scope: Scope | None, dot: Any = None, room: int = OUTPUT_BYTES_MAX) -> None:
         self.scope: Any = scope  # None only where the compiler refuses everything that reads it
         self.dot = dot
         self.room = room
-        self.work = WORK_BYTES_MAX
-        self.draws = 0
-        self.variables: list[Any] = []
 
     def spend(self, work_bytes: int) -> None:
         """Take from the work left, before the work is done."""

@@ -4,10 +4,10 @@ from typing import NoReturn
 
 import msgspec
 
-from services.executor.expressions.errors import ExpressionError
-from services.executor.expressions.lexer import Action, Token
-from services.executor.expressions.nodes import Node
-from services.executor.expressions.parser import Parser
+from libs.expressions.errors import ExpressionError
+from libs.expressions.lexer import Action, Token
+from libs.expressions.nodes import Node
+from libs.expressions.parser import Parser
 
 _OPENING = frozenset({"if", "range", "with"})
 _ALONE = frozenset({"end", "break", "continue"})

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.executor.expressions.compiler import Compiler, Evaluate, Reads
-from services.executor.expressions.errors import ExpressionError, Fault
-from services.executor.expressions.lexer import BLANKS, OPEN, Action, read_action
-from services.executor.expressions.limits import (
+from libs.expressions.compiler import Compiler, Evaluate, Reads
+from libs.expressions.errors import ExpressionError, Fault
+from libs.expressions.lexer import BLANKS, OPEN, Action, read_action
+from libs.expressions.limits import (
     EXPRESSIONS_MAX,
     OUTPUT_BYTES_MAX,
     TEXT_CHARS_MAX,
     VALUE_DEPTH_MAX,
 )
-from services.executor.expressions.parser import Parser
-from services.executor.expressions.scope import Frame, Scope
-from services.executor.expressions.values import json_size, stringify, text_bytes
+from libs.expressions.parser import Parser
+from libs.expressions.scope import Frame, Scope
+from libs.expressions.values import json_size, stringify, text_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ OnText = Callable[[str, str], Evaluate | None]  # text, path → how it is evalu
 def compile_value(value: Any, *, path: str = "") -> Template:
     """The template of any JSON value; keys of objects hold no expressions. Raises ExpressionError.
 
-    `path` is the value's own place (`filters[0].leftValue`): it stands in messages and keeps `$rand` of two values apart.
+    `path` is the value's own place (`filters[0].leftValue`); it stands in messages and keeps the `$rand` of two
+    values apart.
     """
     reads = Reads()
     return template_of(value, reads, value_closure(value, path, TextCompiler(reads).on_text))
@@ -77,7 +78,10 @@ def value_closure(value: Any, path: str, on_text: OnText, depth: int = 0) -> Eva
         case dict() | list() if depth >= VALUE_DEPTH_MAX:
             raise ExpressionError(f"a value nests at most {VALUE_DEPTH_MAX} deep", path=path[:100])
         case dict():
-            named = ((key, value_closure(item, _below(path, key), on_text, depth + 1)) for key, item in value.items())
+            named = (
+                (key, value_closure(item, _below(path, key), on_text, depth + 1))
+                for key, item in value.items()
+            )
             return _object(value, [(key, run) for key, run in named if run])
         case list():
             placed = (
@@ -128,7 +132,7 @@ class TextCompiler:
 
     def on_text(self, text: str, path: str) -> Evaluate | None:
         """How a text with expressions is evaluated."""
-        self.demand_short(text, path)
+        demand_short(text, path)
         compiler = Compiler(text, self.reads, path=path)
         pieces: list[str | Evaluate] = []
         at, trims = 0, False
@@ -147,11 +151,6 @@ class TextCompiler:
         pieces.append(trimmed(text[at:], start=trims, end=False))
         return joined(pieces)
 
-    def demand_short(self, text: str, path: str) -> None:
-        """Refuse a text that is too long to hold expressions."""
-        if len(text) > TEXT_CHARS_MAX:
-            raise ExpressionError(f"a text with expressions has at most {TEXT_CHARS_MAX} characters", path=path)
-
     def expression(self, action: Action, compiler: Compiler) -> Evaluate | None:
         """How an action is evaluated; None for a comment."""
         self._expressions += 1
@@ -160,6 +159,12 @@ class TextCompiler:
         if len(action.tokens) == 1 and compiler.text[: action.end].rstrip("-}").endswith("*/"):
             return None
         return compiler.compile(Parser(compiler.text, action.tokens).whole())
+
+
+def demand_short(text: str, path: str) -> None:
+    """Refuse a text that is too long to hold expressions."""
+    if len(text) > TEXT_CHARS_MAX:
+        raise ExpressionError(f"a text with expressions has at most {TEXT_CHARS_MAX} characters", path=path)
 
 
 def trimmed(text: str, *, start: bool, end: bool) -> str:

@@ -2,12 +2,12 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from services.executor.expressions.errors import Fault
-from services.executor.expressions.limits import EXACT_FLOAT_MAX, INT_MAX, INT_MIN, NUMBER_CHARS_MAX
+from libs.expressions.errors import Fault
+from libs.expressions.limits import EXACT_FLOAT_MAX, INT_MAX, INT_MIN, NUMBER_CHARS_MAX
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
@@ -30,19 +30,16 @@ def kind_of(value: Any) -> str:
 
 def stringify(value: Any) -> str:
     """The canonical string (flow8 sections 6 and 7): null is empty, integral floats have no `.0`, the rest JSON."""
-    match value:
-        case str():
-            return value
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return _int_text(value)
-        case float():
-            return _float_text(value)
-        case _:
-            return json_text(value)
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if value is None:
+        return ""
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return _int_text(value)
+    return _float_text(value) if kind is float else json_text(value)
 
 
 def json_text(value: Any, *, ordered: bool = False) -> str:
@@ -52,11 +49,11 @@ def json_text(value: Any, *, ordered: bool = False) -> str:
 
 def json_bytes(value: Any, *, ordered: bool = False) -> bytes:
     """Like `json_text`, in UTF-8."""
-    order = "sorted" if ordered else None
+    order: Literal["sorted"] | None = "sorted" if ordered else None
     try:
-        encoded = msgspec.json.encode(value, order=order)  # type: ignore[call-overload]
+        encoded = msgspec.json.encode(value, order=order)
         if b".0" in encoded:  # perhaps only inside a string: the walk then changes nothing
-            encoded = msgspec.json.encode(_plain(value), order=order)  # type: ignore[call-overload]
+            encoded = msgspec.json.encode(_plain(value), order=order)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Fault("a value cannot be written as JSON") from error
     return bytes(encoded)
@@ -72,17 +69,12 @@ def parse_json(text: str) -> Any:
 
 def number_of(value: Any) -> int | float | None:
     """The value as a finite number, numeric strings included; None when it is none (booleans are none)."""
-    match value:
-        case bool():
-            return None
-        case int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case str() if len(value) <= NUMBER_CHARS_MAX:
-            return _number_in(value.strip(_BLANKS))
-        case _:
-            return None
+    kind = type(value)
+    if kind is int:
+        return int(value)
+    if kind is float:
+        return float(value) if math.isfinite(value) else None
+    return _number_in(value.strip(_BLANKS)) if kind is str and len(value) <= NUMBER_CHARS_MAX else None
 
 
 def settle(number: float) -> int | float:
@@ -125,7 +117,7 @@ def order_of(left: Any, right: Any) -> int:
     b: Any = number_of(right)
     if a is None or b is None:
         a, b = stringify(left), stringify(right)
-    return (a > b) - (a < b)
+    return int(a > b) - int(a < b)
 
 
 def contains(container: Any, item: Any) -> bool:
