@@ -1,1 +1,0 @@
-../../libs/expressions/filters.py
