@@ -17,7 +17,7 @@ class Home:
     """Paths under HEADRACE_HOME, and the small files in them."""
 
     def __init__(self, root: Path) -> None:
-        """Make the folder and its `run` and `log` folders where they are missing."""
+        """Make the folder and its folders where they are missing."""
         self.root = root.absolute()
         self.run = self.root / "run"
         self.logs = self.root / "log"
@@ -25,8 +25,10 @@ class Home:
         self.postgres = self.root / "postgres"
         self.secrets = self.root / "secrets.json"
         self.env = self.run / "env.json"
-        for folder in (self.root, self.run, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
+        # PostgreSQL may run as another user and must pass through to its data; the rest is nobody else's to read.
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for folder in (self.run, self.logs, self.nats):
+            folder.mkdir(mode=0o700, exist_ok=True)
 
     def pid_file(self, name: str) -> Path:
         """Return where the process id of a child stands while it lives."""
@@ -36,13 +38,19 @@ class Home:
         """Return the file a child writes to."""
         return self.logs / f"{name}.log"
 
-    def log_tail(self, name: str, lines: int) -> list[str]:
-        """Return the last lines a child wrote."""
+    def log_bytes(self, name: str) -> int:
+        """Return how much a child has written."""
         path = self.log(name)
-        if not path.exists():
+        return path.stat().st_size if path.exists() else 0
+
+    def log_tail(self, name: str, lines: int, *, after_bytes: int = 0) -> list[str]:
+        """Return the last lines a child wrote, of those beyond a position."""
+        written = self.log_bytes(name)
+        if written == 0:
             return []
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES_MAX))
+        with self.log(name).open("rb") as file:
+            # A log that was cut since is read from its new beginning.
+            file.seek(max(after_bytes if after_bytes <= written else 0, written - TAIL_BYTES_MAX))
             return file.read().decode(errors="replace").splitlines()[-lines:]
 
     def write_run(self, name: str, text: str) -> None:

@@ -95,12 +95,12 @@ class Child:
         """Run the process, and again when it dies, until it is to stop. Raises StartFailed."""
         deaths = 0
         while not self._stopping.is_set():
-            began_s = time.monotonic()
+            began_s, log_from = time.monotonic(), self.home.log_bytes(self.spec.name)
             code = await self._run_once()
             if self._stopping.is_set():
                 return
             deaths = deaths + 1 if time.monotonic() - began_s < WELL_AFTER_S else 1
-            self._report_death(code)
+            self._report_death(code, log_from)
             if deaths >= START_DEATHS_MAX and not self._was_ready:
                 raise StartFailed(
                     f"{self.spec.name} died {deaths} times before it was ready; all it said: "
@@ -135,10 +135,10 @@ class Child:
             start_new_session=True,
         )
 
-    def _report_death(self, code: int) -> None:
+    def _report_death(self, code: int, log_from: int) -> None:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         _say(f"{self.spec.name} died ({how}); the end of its log:")
-        for line in self.home.log_tail(self.spec.name, TAIL_LINES):
+        for line in self.home.log_tail(self.spec.name, TAIL_LINES, after_bytes=log_from):
             _say(f"  {self.spec.name} | {line}")
 
 
