@@ -82,7 +82,7 @@ def _arithmetic(run: Callable[..., int | float]) -> Callable[..., Any]:
         try:
             return settle(run(*values))
         except OverflowError as error:
-            raise Fault("the result is not a finite number") from error
+            raise Fault("the number is not finite") from error
 
     return bounded
 

@@ -81,10 +81,10 @@ def settle(number: float) -> int | float:
     """A result as JSON may hold it: finite, a 64-bit integer, integral floats as integers."""
     if type(number) is int:
         if not INT_MIN <= number <= INT_MAX:
-            raise Fault("the result is outside the 64-bit integers")
+            raise Fault("the number is outside the 64-bit integers")
         return number
     if not math.isfinite(number):
-        raise Fault("the result is not a finite number")
+        raise Fault("the number is not finite")
     if number.is_integer() and abs(number) < EXACT_FLOAT_MAX:
         return int(number)
     return number
