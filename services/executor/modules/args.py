@@ -80,8 +80,8 @@ def _wishes(args: type[msgspec.Struct]) -> dict[str, Wish]:
 
 
 def _wish(field: inspect.Field) -> Wish:
-    plain = field.type.type if isinstance(field.type, inspect.Metadata) else field.type
-    types = plain.types if isinstance(plain, inspect.UnionType) else (plain,)
+    plain = _unwrapped(field.type)
+    types = tuple(map(_unwrapped, plain.types)) if isinstance(plain, inspect.UnionType) else (plain,)
     return Wish(
         text=any(isinstance(kind, inspect.StrType) for kind in types),
         json=any(
@@ -89,6 +89,10 @@ def _wish(field: inspect.Field) -> Wish:
         ),
         absent=not field.required and not any(isinstance(kind, inspect.NoneType) for kind in types),
     )
+
+
+def _unwrapped(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _sentence(message: str) -> str:

@@ -26,7 +26,11 @@ def failure_of(error: Exception, call: str, *, timeout_s: float) -> ModuleFailed
             return ModuleFailed(f"{call}: too many redirects", final=True)
         case aiohttp.RedirectClientError():
             return ModuleFailed(f"{call}: it redirects to something that is no http address", final=True)
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | UnicodeError():
+        case aiohttp.InvalidURL():
+            # Its own text repeats the url; the description only says what is wrong with it.
+            detail = f": it {error.description}" if error.description else ""
+            return ModuleFailed(f"{call}: the url is not valid{detail}", final=True)
+        case aiohttp.NonHttpUrlClientError() | UnicodeError():
             return ModuleFailed(f"{call}: the url is not valid", final=True)
         case _:
             return ModuleFailed(f"{call}: {_reason(error)}")

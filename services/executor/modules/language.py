@@ -66,15 +66,19 @@ def render(template: str, data: Any, step: Step) -> str:
         return render_go_template(template, data, scope=scope_of(step))
 
 
-def apply_to_each(source: Any, items: list[Any], step: Step) -> list[Any]:
-    """Return the value of `source` for each item, which is its `.`.
+def each(source: Any, items: list[Any], step: Step) -> Iterator[Any]:
+    """Yield the value of `source` for each item, which is its `.`.
 
     Text is an expression, with or without braces, or a template when there is text around the braces; lists and
     objects are evaluated inside, where only text with braces is an expression; other values stand for themselves.
+    Raises ModuleFailed (final, EXPRESSION_ERROR).
     """
     with expression_errors():
         of_element = _compiled(source, bare=True)
-        return [of_element(item, scope_of(step, index)) for index, item in enumerate(items)]
+    for index, item in enumerate(items):
+        with expression_errors():
+            value = of_element(item, scope_of(step, index))
+        yield value
 
 
 def _compiled(source: Any, *, bare: bool) -> OfElement:

@@ -13,12 +13,22 @@ from typing import Any
 import msgspec
 
 from libs.common.messages.module import ModuleInfo
-from services.executor.modules import control, data, http
+from services.executor.modules import arrays, control, crypto, data, http, log, tables, text, tokens
 from services.executor.modules.args import decode_args, encoded_names, schema_of
 from services.executor.modules.contract import EffectModule, Module, ModuleFailed, PureModule
 
 ENTRY_POINTS = "headrace.modules"
-FAMILIES: tuple[tuple[type[Module[Any]], ...], ...] = (control.MODULES, data.MODULES, http.MODULES)
+FAMILIES: tuple[tuple[type[Module[Any]], ...], ...] = (
+    control.MODULES,
+    data.MODULES,
+    text.MODULES,
+    arrays.MODULES,
+    tables.MODULES,
+    crypto.MODULES,
+    tokens.MODULES,
+    log.MODULES,
+    http.MODULES,
+)
 APP_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_ID_CHARS_MAX = 64
 
