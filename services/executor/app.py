@@ -10,7 +10,7 @@ import structlog
 
 from libs.common import health, ids, metrics, trace
 from libs.common.bus import Bus, Expected, Message
-from libs.common.clock import SystemClock
+from libs.common.clock import Clock, SystemClock
 from libs.common.codec import Context, Envelope, decode_message, encode_commit, encode_message, source_of
 from libs.common.config import Config
 from libs.common.consumer import Delivery, PullConsumer
@@ -37,11 +37,21 @@ log = structlog.get_logger(__name__)
 class App:
     """The parts of an executor process."""
 
-    def __init__(self, config: Config, bus: Bus, _state: health.Health) -> None:
+    def __init__(  # noqa: PLR0913 - what a process gives it, then what a test may put in place of the world
+        self,
+        config: Config,
+        bus: Bus,
+        _state: health.Health,
+        *,
+        clock: Clock | None = None,
+        registry: Registry | None = None,
+        services: Services | None = None,
+    ) -> None:
         self._config = config
         self._bus = bus
-        self._clock = SystemClock()
-        self._registry = Registry.discover()
+        self._clock = clock or SystemClock()
+        self._registry = registry or Registry.load()
+        self._services = services
         self._drives: dict[str, Drive] = {}
         self._driving: set[asyncio.Task[None]] = set()
         self._consumers: list[PullConsumer] = []
@@ -55,13 +65,13 @@ class App:
 
     async def start(self) -> None:
         """Announce the modules, then take commands."""
-        http = await self._stack.enter_async_context(http_client.open_session(self._config.outbound_allow))
+        services = self._services or await self._open_services()
         payload_max = self._bus.payload_bytes_max
         self._parts = Parts(
             bus=self._bus,
             clock=self._clock,
             registry=self._registry,
-            services=Services(http=http, now=self._clock.now, monotonic_s=self._clock.monotonic_s),
+            services=services,
             ack_wait_s=self._config.ack_wait_s,
             output_bytes_max=min(OUTPUT_BYTES_MAX, payload_max // 4),
             commit_bytes_soft_max=payload_max // 4,
@@ -87,6 +97,10 @@ class App:
             self._consumers += [work, control]
         for consumer in self._consumers:
             await consumer.start()
+
+    async def _open_services(self) -> Services:
+        http = await self._stack.enter_async_context(http_client.http_session(self._config.outbound_allow))
+        return Services(http=http, now=self._clock.now, monotonic_s=self._clock.monotonic_s)
 
     async def stop(self) -> None:
         """Take no more commands, let short plays end, hand the others over to another executor."""

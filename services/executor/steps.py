@@ -17,7 +17,7 @@ from services.executor.modules.contract import (
     Wait,
 )
 from services.executor.modules.contract import Step as Call
-from services.executor.modules.registry import Registry
+from services.executor.modules.registry import Registry, decode_args
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
 
@@ -115,7 +115,7 @@ def evaluate(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Out
         module = parts.registry.get(step.layer.app_id)
         if not isinstance(module, PureModule):
             return Failed(f"there is no pure module {step.layer.app_id!r}", "MODULE_ERROR", final=True)
-        out = module.evaluate(parts.registry.decode_args(module, args), call)
+        out = module.evaluate(decode_args(module, args), call)
     except Exception as error:  # noqa: BLE001 - a module's own mistake fails its step, never the executor
         return _outcome_of(error)
     if isinstance(out, Wait):
@@ -129,7 +129,7 @@ async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Ou
         module = parts.registry.get(step.layer.app_id)
         if not isinstance(module, EffectModule):
             return Failed(f"there is no module {step.layer.app_id!r} with effects", "MODULE_ERROR", final=True)
-        out = await module.run(parts.registry.decode_args(module, args), call, parts.services)
+        out = await module.run(decode_args(module, args), call, parts.services)
     except Exception as error:  # noqa: BLE001 - as above
         return _outcome_of(error)
     return _checked(out, parts.output_bytes_max)
