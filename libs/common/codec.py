@@ -212,6 +212,28 @@ def decode_commit(payload: bytes, *, sequence: int) -> Commit:
     )
 
 
+def last_event(payload: bytes) -> Envelope:
+    """Decode a definition's message: a CloudEvent, or the last event of a batch, under the id of its commit (D7).
+
+    Raises msgspec.DecodeError when it is neither.
+    """
+    if not payload.startswith(b"["):
+        return decode_message(payload)
+    commit = decode_commit(payload, sequence=0)
+    event = commit.events[-1]
+    return Envelope(
+        id=commit.id,
+        type=TYPE_NAMES[type(event)],
+        source=commit.source,
+        subject=commit.subject,
+        time=commit.time,
+        data=event,
+        correlation_id=commit.correlation_id,
+        causation_id=commit.causation_id,
+        traceparent=commit.traceparent,
+    )
+
+
 def data_of(type_name: str, data: msgspec.Raw) -> Any:
     """Decode a message's data into today's struct of its type, through the upcasters when it is older.
 

@@ -1,0 +1,183 @@
+"""The store: decides definitions, projects the log into Postgres, answers queries. Composed here, nowhere else."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import asyncpg
+import structlog
+
+from libs.common import health, rpc, subjects
+from libs.common.bus import Bus, Subscription
+from libs.common.clock import SystemClock
+from libs.common.config import Config
+from libs.common.errors import HeadraceError, Invalid
+from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
+from libs.common.messages.flow import (
+    AddLayer,
+    AnyFlowCommand,
+    CreateFlow,
+    DeleteFlow,
+    DeleteLayer,
+    UpdateFlow,
+    UpdateLayer,
+)
+from libs.common.messages.query import (
+    AnyFlowQuery,
+    AnyPlayQuery,
+    GetFlow,
+    GetPlay,
+    ListFlows,
+    ListPlayLayers,
+    ListPlays,
+    ListStalePlays,
+)
+from services.store.catalogue import Catalogue
+from services.store.cipher import Cipher
+from services.store.database import AWAY, Database
+from services.store.definitions import Definitions
+from services.store.migrations import migrate
+from services.store.passwords import Passwords
+from services.store.progress import Progress
+from services.store.projection import projections
+from services.store.projector import Projector
+from services.store.queries import Queries
+from services.store.seeding import Seeding
+from services.store.sessions import Sessions
+
+QUEUE = "store"
+RETRY_DELAY_S = 0.25
+RETRY_DELAY_S_MAX = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class App:
+    """The parts of one store process."""
+
+    def __init__(self, config: Config, bus: Bus, _health: health.Health) -> None:
+        self._config = config
+        self._bus = bus
+        self._database = Database(config.postgres_dsn)
+        self._progress = Progress(self._checkpoint)
+        self._catalogue = Catalogue(bus)
+        self._projectors: list[Projector] = []
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._migrated = False
+        self._not_ready: str | None = "the store has not begun"
+
+    async def start(self) -> None:
+        """Check the configuration, then come up in the background: Postgres may still be away.
+
+        Raises Invalid or CipherRefused with a sentence when the configuration cannot work.
+        """
+        if not self._config.postgres_dsn:
+            raise Invalid(
+                "HEADRACE_POSTGRES_DSN is not set: the store needs the DSN of a PostgreSQL database"
+            )
+        secret, salt = self._config.enc_key_secret, self._config.enc_key_salt
+        cipher = await asyncio.to_thread(Cipher.derive, secret, salt)
+        self._run("come up", self._come_up(Passwords(cipher)))
+
+    async def stop(self) -> None:
+        """Answer nothing new, stop projecting and close the connections."""
+        for subscription in self._subscriptions:
+            await subscription.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._catalogue.stop()
+        await self._progress.stop()
+        await self._database.close()
+
+    def checks(self) -> Mapping[str, health.Check]:
+        """Return what readiness depends on."""
+        return {
+            "postgres": self._database.check,
+            "migrations": self._migrations_check,
+            "projection": self._projection_check,
+            "store": self._store_check,
+        }
+
+    async def _migrations_check(self) -> str | None:
+        return None if self._migrated else "the migrations have not run yet"
+
+    async def _projection_check(self) -> str | None:
+        halted = [projector.halted for projector in self._projectors if projector.halted is not None]
+        return "; ".join(halted) or None
+
+    async def _store_check(self) -> str | None:
+        return self._not_ready
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _come_up(self, passwords: Passwords) -> None:
+        delay_s = RETRY_DELAY_S
+        while True:
+            try:
+                await self._begin(passwords)
+            except (*AWAY, asyncpg.PostgresError, HeadraceError) as error:
+                self._not_ready = f"the store cannot begin: {str(error) or type(error).__name__}"
+                log.warning("store_start_retried", error=str(error) or type(error).__name__)
+                for subscription in self._subscriptions:
+                    await subscription.close()
+                self._subscriptions.clear()
+            else:
+                self._not_ready = None
+                log.info("store_ready")
+                return
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
+
+    async def _begin(self, passwords: Passwords) -> None:
+        if not self._migrated:
+            await migrate(self._config.postgres_dsn)
+            await self._database.open()
+            await self._progress.start(self._bus)
+            await passwords.prepare()
+            self._migrated = True
+        if not self._projectors:
+            await self._catalogue.start()
+            self._start_projectors()
+        seeded = await Seeding(self._bus, self._config, passwords, SystemClock()).run()
+        await self._progress.reached(subjects.DEFINITIONS, seeded, timeout_s=RETRY_DELAY_S_MAX)
+        await self._serve(passwords)
+
+    def _start_projectors(self) -> None:
+        for projection in projections(self._config.shards):
+            projector = Projector(self._bus, self._config.postgres_dsn, projection, self._progress)
+            self._projectors.append(projector)
+            self._run(f"project {projection.stream}", projector.run())
+
+    async def _serve(self, passwords: Passwords) -> None:
+        definitions = Definitions(self._bus, self._catalogue, self._progress)
+        sessions = Sessions(self._bus, self._database, passwords)
+        queries = Queries(self._bus, self._database, self._progress, shards=self._config.shards)
+        flow_commands = (CreateFlow, UpdateFlow, DeleteFlow, AddLayer, UpdateLayer, DeleteLayer)
+        table: tuple[tuple[str, Any, dict[type, rpc.Handler]], ...] = (
+            (subjects.command("flow"), AnyFlowCommand, dict.fromkeys(flow_commands, definitions.handle)),
+            (subjects.command("session"), AnySessionCommand, {LogIn: sessions.open, LogOut: sessions.close}),
+            (
+                subjects.query("flow"),
+                AnyFlowQuery,
+                {ListFlows: queries.list_flows, GetFlow: queries.get_flow},
+            ),
+            (
+                subjects.query("play"),
+                AnyPlayQuery,
+                {
+                    ListPlays: queries.list_plays,
+                    GetPlay: queries.get_play,
+                    ListPlayLayers: queries.list_play_layers,
+                    ListStalePlays: queries.list_stale_plays,
+                },
+            ),
+        )
+        for subject, requests, handlers in table:
+            self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
+
+    async def _checkpoint(self, stream: str) -> int:
+        row = await self._database.row("select sequence from checkpoints where stream = $1", stream)
+        return 0 if row is None else int(row["sequence"])

@@ -1,0 +1,122 @@
+"""Writes messages of one stream to the read models, each exactly once, whatever is among them (design D10)."""
+
+from collections.abc import Callable
+
+import asyncpg
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from libs.common import subjects, trace
+from libs.common.errors import HeadraceError
+from services.store.database import Connection
+from services.store.log_reader import Record
+from services.store.read_models import dead_letters
+from services.store.read_models.checkpoints import Batch, Move
+from services.store.read_models.dead_letters import DeadLetter
+from services.store.read_models.definitions import NOUNS, DefinitionsBatch
+from services.store.read_models.plays import PlaysBatch
+
+BATCH_MESSAGES_MAX = 1_000
+DEAD_LETTERS = Counter("headrace_dead_letters_total", "Messages that could not be projected", ("stream",))
+# A value that Postgres or its driver refuses; a ValueError is how the driver refuses a parameter.
+_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
+
+log = structlog.get_logger(__name__)
+
+
+class CheckpointMoved(HeadraceError):
+    """Somebody else projected; read the checkpoint again and go on from there."""
+
+
+class Projection:
+    """One stream's way into the read models: what is read of it, and what is written."""
+
+    def __init__(self, stream: str, filters: list[str], make_batch: Callable[[], Batch]) -> None:
+        self.stream = stream
+        self.filters = filters
+        self._make_batch = make_batch
+
+    async def write(self, connection: Connection, records: list[Record], *, before: int) -> int:
+        """Project these messages and return the new checkpoint.
+
+        Raises CheckpointMoved when the checkpoint is not at `before` (any more).
+        """
+        after = records[-1].sequence
+        with trace.span("project batch", stream=self.stream, messages=len(records)):
+            batch = self._make_batch()
+            letters = [letter for record in records if (letter := _add(batch, record)) is not None]
+            try:
+                await self._write(connection, batch, letters, Move(self.stream, before, after))
+            except _REFUSED as error:
+                return await self._write_parts(connection, records, before, error)
+        if trace.enabled() and isinstance(batch, PlaysBatch):
+            _trace_ended(batch)
+        return after
+
+    async def _write(
+        self, connection: Connection, batch: Batch, letters: list[DeadLetter], move: Move
+    ) -> None:
+        if not letters:
+            written = await batch.write(connection, move)
+        else:
+            async with connection.transaction():
+                written = await batch.write(connection, move)
+                await dead_letters.write(connection, self.stream, letters)
+            self._tell(letters)
+        if not written:
+            raise CheckpointMoved(f"the checkpoint of {self.stream} is not at {move.before} any more")
+
+    async def _write_parts(
+        self, connection: Connection, records: list[Record], before: int, error: Exception
+    ) -> int:
+        # One message holds what Postgres cannot: halve until it stands alone.
+        if len(records) > 1:
+            half = len(records) // 2
+            middle = await self.write(connection, records[:half], before=before)
+            return await self.write(connection, records[half:], before=middle)
+        letters = [DeadLetter(records[0], f"{type(error).__name__}: {error}")]
+        move = Move(self.stream, before, records[0].sequence)
+        await self._write(connection, self._make_batch(), letters, move)
+        return move.after
+
+    def _tell(self, letters: list[DeadLetter]) -> None:
+        DEAD_LETTERS.labels(self.stream).inc(len(letters))
+        for record, error in letters:
+            log.error(
+                "dead_letter",
+                stream=self.stream,
+                sequence=record.sequence,
+                subject=record.subject,
+                error=error,
+            )
+
+
+def _add(batch: Batch, record: Record) -> DeadLetter | None:
+    try:
+        batch.add(record)
+    except (msgspec.DecodeError, ValueError) as error:
+        return DeadLetter(record, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _trace_ended(batch: PlaysBatch) -> None:
+    for traceparent in batch.ended:
+        with trace.continued("project play", traceparent):
+            continue
+
+
+def projections(shards: int) -> list[Projection]:
+    """Return the projections of all streams."""
+    filters = [f"evt.{noun}.>" for noun in NOUNS]
+    return [
+        Projection(subjects.DEFINITIONS, filters, DefinitionsBatch),
+        *(
+            Projection(
+                subjects.plays_stream(shard),
+                [subjects.shard_events(shard), subjects.shard_starts(shard)],
+                PlaysBatch,
+            )
+            for shard in range(shards)
+        ),
+    ]
