@@ -114,6 +114,11 @@ def history(shard: int, company_id: str, *, flow_id: str = "*", play_id: str = "
     return f"evt.play.{shard}.{company_id}.{flow_id}.{play_id}.*"
 
 
+def start_of(shard: int, company_id: str, play_id: str) -> str:
+    """Return the wildcard for a play's start command when its flow is not known."""
+    return f"cmd.play.{shard}.{company_id}.*.{play_id}.start"
+
+
 def tail(subject: str) -> tuple[str, str]:
     """Return the play and the last token (verb or state) of a play's subject; what a busy handler needs."""
     _, play_id, last = subject.rsplit(".", 2)

@@ -1,0 +1,93 @@
+"""The gateway: HTTP and sockets for people, commands and queries for the bus."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from aiohttp import web
+
+from libs.common.bus import Bus
+from libs.common.clock import SystemClock
+from libs.common.config import Config
+from libs.common.health import Check, Health
+from services.gateway.cors import Origins
+from services.gateway.parts import Parts, assemble
+from services.gateway.routes.auth import AuthRoutes
+from services.gateway.routes.flows import FlowRoutes
+from services.gateway.routes.health import HealthRoutes
+from services.gateway.routes.layers import LayerRoutes
+from services.gateway.routes.plays import PlayRoutes
+from services.gateway.routes.run import RunRoutes
+from services.gateway.routes.socket import SocketRoutes
+from services.gateway.routing import Route, Router
+from services.gateway.server import Server
+
+FINISH_S_MAX = 10.0
+BACKLOG = 1_024
+
+log = structlog.get_logger(__name__)
+
+
+def routes(parts: Parts, origins: Origins) -> list[Route]:
+    """Return every endpoint of the gateway."""
+    return [
+        *HealthRoutes(parts.health).routes(),
+        *AuthRoutes(parts).routes(),
+        *FlowRoutes(parts).routes(),
+        *LayerRoutes(parts).routes(),
+        *RunRoutes(parts).routes(),
+        *PlayRoutes(parts).routes(),
+        *SocketRoutes(parts, origins).routes(),
+    ]
+
+
+class App:
+    """One gateway process."""
+
+    def __init__(self, config: Config, bus: Bus, health: Health) -> None:
+        self._config = config
+        self._parts = assemble(config, bus, SystemClock(), health)
+        self._runner: web.ServerRunner | None = None
+        self._sites: list[web.BaseSite] = []
+
+    async def start(self) -> None:
+        """Follow definitions and sessions, then listen."""
+        parts, config = self._parts, self._config
+        await parts.auth.start()
+        await parts.definitions.start()
+        await parts.live.start()
+        await parts.feeds.start()
+        origins = Origins(config.allowed_origins)
+        server = Server(
+            Router(routes(parts, origins)), parts.auth, body_bytes_max=config.body_bytes_max, origins=origins
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=FINISH_S_MAX)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            config.host,
+            config.port,
+            backlog=BACKLOG,
+            reuse_port=config.reuse_port or None,
+        )
+        await site.start()
+        self._sites.append(site)
+        log.info("listening", host=config.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Accept nothing more, tell sockets and waiting callers, finish the requests under way."""
+        for site in self._sites:
+            await site.stop()
+        await asyncio.gather(self._parts.feeds.stop(), self._parts.live.stop())
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return what readiness depends on beside the bus: nothing, for a start needs the log alone."""
+        return {}
+
+    @property
+    def port(self) -> int:
+        """Return the port that was opened; the configured one may be 0."""
+        assert self._runner is not None, "not started"
+        return int(self._runner.addresses[0][1])

@@ -1,0 +1,164 @@
+"""Who is asking: sessions in a cookie, checked in memory (spec flow8 section 4).
+
+A session is stored under the SHA-256 of its id and expires from the stream by itself; users carry role and status.
+Both are cached and kept current by the republished messages, so a logout, a new role or a disabled user counts at
+every gateway within milliseconds. API keys find their place in `identify`.
+"""
+
+import hashlib
+from collections import OrderedDict
+from typing import NamedTuple
+
+from aiohttp import web
+
+from libs.common import codec, ids, rpc, subjects
+from libs.common.bus import Bus
+from libs.common.clock import Clock
+from libs.common.config import Config
+from libs.common.errors import Unauthorized
+from libs.common.messages.access import (
+    PERMISSIONS,
+    LogIn,
+    LogOut,
+    Session,
+    SessionOpened,
+    User,
+    UserCreated,
+    UserUpdated,
+)
+from services.gateway.latest import Latest
+from services.gateway.principal import Principal
+
+COOKIE = "sid"
+SESSIONS_MAX = 50_000
+USERS_MAX = 50_000
+SECRET_CHARS_MAX = 128
+
+
+class _Known(NamedTuple):
+    session: Session
+    user: User | None
+    principal: Principal
+
+
+class Opened(NamedTuple):
+    """A session that was opened, and the cookie that carries it."""
+
+    session: Session
+    cookie: str
+
+
+class Auth:
+    """Opens, checks and closes sessions."""
+
+    def __init__(self, config: Config, bus: Bus, clock: Clock) -> None:
+        replicated = config.replicas > 1
+        self._config = config
+        self._bus = bus
+        self._clock = clock
+        self._sessions = Latest(bus, "session", _session, entries_max=SESSIONS_MAX, replicated=replicated)
+        self._users = Latest(bus, "user", _user, entries_max=USERS_MAX, replicated=replicated)
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    async def start(self) -> None:
+        """Follow logouts and changed users."""
+        await self._sessions.start()
+        await self._users.start()
+
+    async def identify(self, request: web.BaseRequest) -> Principal:
+        """Return the caller of a request. Raises Unauthorized without a credential that holds."""
+        headers = request.headers
+        if "Authorization" in headers:
+            raise Unauthorized("this credential does not hold")
+        secret = cookie_value(headers.get("Cookie", ""), COOKIE)
+        if not secret:
+            raise Unauthorized("log in first")
+        return await self.by_session(secret)
+
+    async def by_session(self, secret: str) -> Principal:
+        """Return the user behind a session id. Raises Unauthorized when it is over, or its user disabled."""
+        if len(secret) > SECRET_CHARS_MAX:
+            raise Unauthorized("this session does not hold")
+        digest = digest_of(secret)
+        session = await self._sessions.get(subjects.session(digest))
+        if session is None or session.expires_at <= self._clock.now():
+            raise Unauthorized("this session is over; log in again")
+        user = await self._users.get(subjects.definition("user", session.company_id, session.user_id))
+        if user is not None and user.disabled:
+            raise Unauthorized("this user is disabled")
+        known = self._known.get(digest)
+        if known is None or known.session is not session or known.user is not user:
+            known = self._remember(digest, session, user)
+        return known.principal
+
+    async def open(self, email: str, password: str) -> Opened:
+        """Check a password and open a session of the configured length. Raises Unauthorized when it is wrong."""
+        secret = ids.new_secret()
+        digest = digest_of(secret)
+        ttl_s = self._config.session_ttl_hours * 3600
+        command = LogIn(at=self._clock.now(), email=email, password=password, digest=digest, ttl_s=ttl_s)
+        session = await rpc.ask(self._bus, subjects.command("session"), command, Session)
+        # Remembered now, for a replica may not have it yet; the republished message follows.
+        self._sessions.put(subjects.session(digest), 0, session)
+        return Opened(session, self._cookie(secret, max_age_s=int(ttl_s)))
+
+    async def close(self, request: web.BaseRequest) -> str:
+        """End the request's session and return the cookie that takes it from the browser."""
+        secret = cookie_value(request.headers.get("Cookie", ""), COOKIE)
+        if secret:
+            digest = digest_of(secret)
+            await rpc.call(
+                self._bus, subjects.command("session"), LogOut(at=self._clock.now(), digest=digest)
+            )
+            self._sessions.forget(subjects.session(digest))
+            self._known.pop(digest, None)
+        return self._cookie("", max_age_s=0)
+
+    def _remember(self, digest: str, session: Session, user: User | None) -> _Known:
+        who = session if user is None else user
+        principal = Principal(
+            user_id=session.user_id,
+            company_id=session.company_id,
+            email=who.email,
+            name=who.name,
+            role=who.role,
+            permissions=frozenset(PERMISSIONS[who.role]),
+            expires_at=session.expires_at,
+        )
+        known = self._known[digest] = _Known(session, user, principal)
+        if len(self._known) > SESSIONS_MAX:
+            self._known.popitem(last=False)
+        return known
+
+    def _cookie(self, secret: str, *, max_age_s: int) -> str:
+        parts = [f"{COOKIE}={secret}", "Path=/", "HttpOnly", "SameSite=Strict", f"Max-Age={max_age_s}"]
+        if self._config.session_cookie_secure:
+            parts.append("Secure")
+        if self._config.cookie_domain:
+            parts.append(f"Domain={self._config.cookie_domain}")
+        return "; ".join(parts)
+
+
+def digest_of(secret: str) -> str:
+    """Return the name under which a session is stored; the secret itself is stored nowhere."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def cookie_value(header: str, name: str) -> str:
+    """Return one cookie of a Cookie header, empty when it is not there (RFC 6265 section 4.2)."""
+    wanted = name + "="
+    for part in header.split(";"):
+        stripped = part.strip()
+        if stripped.startswith(wanted):
+            return stripped[len(wanted) :].strip('"')
+    return ""
+
+
+def _session(envelope: codec.Envelope, _sequence: int) -> Session | None:
+    event = envelope.data
+    return event.session if isinstance(event, SessionOpened) else None
+
+
+def _user(envelope: codec.Envelope, _sequence: int) -> User | None:
+    event = envelope.data
+    return event.user if isinstance(event, UserCreated | UserUpdated) else None

@@ -1,0 +1,143 @@
+"""From a commit to the frames that sockets send (spec flow8 section 16). Pure.
+
+A frame's position is its commit's place in the stream and its own place in the commit, in one number, so that a
+client may stop anywhere and resume right there. A commit with C events has at most 2·C frames, far below 65,536.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from libs.common import ids
+from libs.common.codec import Commit
+from libs.common.messages import play as m
+
+POSITIONS_PER_COMMIT = 65_536
+
+_encode = msgspec.json.Encoder().encode
+Fields = dict[str, Any]
+
+
+class Frame(NamedTuple):
+    """One message for a socket; `head` is its JSON without the closing brace, for `sequence` to follow."""
+
+    position: int
+    head: str
+
+    def text(self, sequence: str) -> str:
+        """Return the whole JSON; `sequence` is a JSON value."""
+        return f'{self.head},"sequence":{sequence}}}'
+
+
+class CommitFrames(NamedTuple):
+    """The frames of one commit of one play, in order."""
+
+    shard: int
+    flow_id: str
+    play_id: str
+    end: int
+    frames: tuple[Frame, ...]
+
+
+def position_of(sequence: int, place: int) -> int:
+    """Return the position of the frame at this place in the commit at this stream sequence."""
+    return sequence * POSITIONS_PER_COMMIT + place
+
+
+def end_of(sequence: int) -> int:
+    """Return the position after all frames of the commit at this stream sequence."""
+    return sequence * POSITIONS_PER_COMMIT + POSITIONS_PER_COMMIT - 1
+
+
+def sequence_after(position: int) -> int:
+    """Return the stream sequence from which to read what follows a position."""
+    return (position + 1) // POSITIONS_PER_COMMIT
+
+
+def frames_of(commit: Commit, *, shard: int) -> CommitFrames:
+    """Return the frames of a commit; commits that tell a watcher nothing have none."""
+    flow_id = commit.source.rpartition("/")[2]
+    play_id = commit.subject
+    bodies: list[Fields] = []
+    started_at: datetime | None = None
+    for event in commit.events:
+        if isinstance(event, m.PlayStarted):
+            started_at = event.at
+        bodies += _bodies(event, commit, play_id, started_at)
+    frames = tuple(
+        Frame(position_of(commit.sequence, place), _head(body, play_id, flow_id))
+        for place, body in enumerate(bodies)
+    )
+    return CommitFrames(shard, flow_id, play_id, end_of(commit.sequence), frames)
+
+
+def _head(body: Fields, play_id: str, flow_id: str) -> str:
+    at: datetime = body.pop("at")
+    first = {"type": body.pop("type"), "playId": play_id, "flowId": flow_id}
+    whole = {**first, **body, "timestamp": at.replace(microsecond=0)}
+    return _encode(whole)[:-1].decode()
+
+
+def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: datetime | None) -> list[Fields]:
+    match event:
+        case m.PlayStarted():
+            return [{"type": "play:started", "at": event.at, "state": "RUN"}]
+        case m.PlayWaiting():
+            return [{"type": "play:waiting", "at": event.at, **_gate(commit, play_id), "state": "WAIT"}]
+        case m.LayerStarted(attempt=1):
+            return [_layer_started(event, event.at, play_id)]
+        case m.LayerCompleted():
+            body = {**_layer("play:layer:completed", event, play_id), "state": event.state, "out": event.out}
+            # The module of a filtered step never ran, so nothing started.
+            announced = event.announced or event.state == "FILTERED"
+            return [body] if announced else [_layer_started(event, event.started_at, play_id), body]
+        case m.LayerFailed():
+            failure = {"state": "FAIL", "error": event.error, "errorCode": event.error_code}
+            body = {**_layer("play:layer:failed", event, play_id), **failure}
+            return [body] if event.announced else [_layer_started(event, event.started_at, play_id), body]
+        case m.PlayCompleted():
+            body = {"type": "play:completed", "at": event.at, "state": event.state, "out": event.out}
+            return [{**body, **_duration(event, started_at)}]
+        case m.PlayFailed():
+            body = {
+                "type": "play:failed",
+                "at": event.at,
+                "state": "FAIL",
+                "ref": event.ref,
+                "layerId": event.layer_id,
+            }
+            return [
+                {**body, "error": event.error, "errorCode": event.error_code, **_duration(event, started_at)}
+            ]
+        case _:
+            return []
+
+
+def _layer(kind: str, event: m.LayerEvent, play_id: str) -> Fields:
+    return {"type": kind, "at": event.at, **_names(event, play_id)}
+
+
+def _layer_started(event: m.LayerEvent, at: datetime | None, play_id: str) -> Fields:
+    return {"type": "play:layer:started", "at": at or event.at, **_names(event, play_id), "state": "RUN"}
+
+
+def _names(event: m.LayerEvent, play_id: str) -> Fields:
+    return {"layerId": event.layer_id, "playLayerId": ids.derived_id(play_id, event.ref), "ref": event.ref}
+
+
+def _gate(commit: Commit, play_id: str) -> Fields:
+    for event in commit.events:
+        if isinstance(event, m.LayerWaiting) and event.kind == "approval":
+            return _names(event, play_id)
+    return {}
+
+
+def _duration(event: m.PlayCompleted | m.PlayFailed, started_at: datetime | None) -> Fields:
+    began = event.started_at or started_at
+    return {} if began is None else {"duration": milliseconds(began, event.at)}
+
+
+def milliseconds(start: datetime, end: datetime) -> int:
+    """Return the whole milliseconds between two times, never below 0: clocks of two machines may disagree."""
+    return max(0, round((end - start).total_seconds() * 1000))

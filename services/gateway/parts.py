@@ -1,0 +1,50 @@
+"""What the routes share."""
+
+from typing import NamedTuple
+
+from libs.common.bus import Bus
+from libs.common.clock import Clock
+from libs.common.config import Config
+from libs.common.health import Health
+from services.gateway.auth import Auth
+from services.gateway.definitions import Definitions
+from services.gateway.feeds import Feeds
+from services.gateway.live import Live
+from services.gateway.plays import Plays
+from services.gateway.positions import Positions
+from services.gateway.store import Store
+
+
+class Parts(NamedTuple):
+    """The parts of one gateway."""
+
+    config: Config
+    bus: Bus
+    clock: Clock
+    health: Health
+    auth: Auth
+    definitions: Definitions
+    plays: Plays
+    live: Live
+    feeds: Feeds
+    positions: Positions
+    store: Store
+
+
+def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
+    """Return the parts of one gateway, not yet started."""
+    positions = Positions()
+    definitions = Definitions(bus, replicated=config.replicas > 1)
+    return Parts(
+        config=config,
+        bus=bus,
+        clock=clock,
+        health=health,
+        auth=Auth(config, bus, clock),
+        definitions=definitions,
+        plays=Plays(bus, config.shards),
+        live=Live(bus, clock),
+        feeds=Feeds(bus, config.shards),
+        positions=positions,
+        store=Store(bus, positions, definitions),
+    )

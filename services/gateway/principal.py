@@ -1,0 +1,29 @@
+"""Who is asking: a person behind a session, or a key that acts for one."""
+
+from datetime import datetime
+
+import msgspec
+
+from libs.common.errors import Forbidden
+from libs.common.messages.access import Permission
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller whose credential held; `scopes` are an API key's, empty for a session, which may all its role may."""
+
+    user_id: str
+    company_id: str
+    email: str
+    name: str
+    role: str
+    permissions: frozenset[Permission]
+    scopes: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+
+    def must(self, permission: Permission) -> None:
+        """Raise Forbidden unless the caller's role holds this permission."""
+        if permission not in self.permissions:
+            raise Forbidden(f"the role {self.role} does not hold the permission to {permission}")
+
+
+NOBODY = Principal(user_id="", company_id="", email="", name="", role="", permissions=frozenset())

@@ -1,0 +1,105 @@
+"""`/api/flows`: what people define (spec flow8 section 5)."""
+
+import msgspec
+from aiohttp import web
+
+from libs.common import ids
+from libs.common.messages import flow as m
+from libs.common.messages.query import GetFlow, ListFlows
+from services.gateway import bodies, paging
+from services.gateway.answers import Deleted, FlowDetail, FlowSummary, reply, whole_seconds
+from services.gateway.definitions import Definition
+from services.gateway.parts import Parts
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route
+from services.gateway.store import Answer
+
+_fields = msgspec.json.Decoder(m.FlowFields)
+
+
+class _FlowRows(msgspec.Struct, frozen=True):
+    data: list[FlowSummary]
+    total: int
+
+
+class FlowRoutes:
+    """Flows: list, define, read, change, delete."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/flows", self._list, "read"),
+            Route("POST", "/api/flows", self._create, "edit"),
+            Route("GET", "/api/flows/{id}", self._get, "read"),
+            Route("PUT", "/api/flows/{id}", self._update, "edit"),
+            Route("DELETE", "/api/flows/{id}", self._delete, "edit"),
+        ]
+
+    async def _list(self, call: Call) -> web.Response:
+        query = call.request.query
+        page = paging.page_of(query)
+        wish = ListFlows(
+            company_id=call.caller.company_id,
+            page=page,
+            category=paging.text(query, "category"),
+            enabled=paging.switch(query, "enabled"),
+            group_id=paging.text(query, "groupId"),
+        )
+        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        rows = answer.decode(_FlowRows)
+        envelope = paging.envelope([whole_seconds(flow) for flow in rows.data], total=rows.total, page=page)
+        return reply(envelope, headers=answer.headers)
+
+    async def _create(self, call: Call) -> web.Response:
+        fields = await bodies.read(call.request, _fields)
+        command = m.CreateFlow(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=ids.new_id(),
+            fields=fields,
+        )
+        return self._detail(await self._parts.store.tell(command), status=201)
+
+    async def _get(self, call: Call) -> web.Response:
+        flow = await self._find(call)
+        wish = GetFlow(company_id=call.caller.company_id, flow_id=flow.id)
+        return self._detail(
+            await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        )
+
+    async def _update(self, call: Call) -> web.Response:
+        fields = await bodies.read(call.request, _fields)
+        flow = await self._find(call)
+        command = m.UpdateFlow(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=flow.id,
+            fields=fields,
+        )
+        return self._detail(await self._parts.store.tell(command))
+
+    async def _delete(self, call: Call) -> web.Response:
+        flow = await self._find(call)
+        command = m.DeleteFlow(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=flow.id,
+        )
+        await self._parts.store.tell(command)
+        return reply(Deleted(id=flow.id))
+
+    async def _find(self, call: Call) -> Definition:
+        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+
+    def _detail(self, answer: Answer, *, status: int = 200) -> web.Response:
+        flow = whole_seconds(answer.decode(FlowDetail))
+        return reply(flow, status=status, headers=answer.headers)

@@ -1,0 +1,44 @@
+"""`/api/health` and the probes on the public port."""
+
+import msgspec
+from aiohttp import web
+
+from libs.common.health import VERSION, Health
+from services.gateway.answers import reply
+from services.gateway.routing import Call, Route
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How this gateway is; `checks` names what is wrong."""
+
+    status: str
+    version: str
+    checks: dict[str, str] = {}
+
+
+class HealthRoutes:
+    """Tells anybody whether this gateway lives and can work."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/health", self._ready, None),
+            Route("GET", "/health/ready", self._ready, None),
+            Route("GET", "/health/live", self._live, None),
+            Route("GET", "/health/startup", self._startup, None),
+        ]
+
+    async def _ready(self, _call: Call) -> web.Response:
+        problems = await self._health.problems()
+        if problems:
+            return reply(Report(status="unhealthy", version=VERSION, checks=problems), status=503)
+        return reply(Report(status="healthy", version=VERSION))
+
+    async def _live(self, _call: Call) -> web.Response:
+        return reply(Report(status="healthy", version=VERSION))
+
+    async def _startup(self, call: Call) -> web.Response:
+        return await (self._live(call) if self._health.started else self._ready(call))

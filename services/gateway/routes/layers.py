@@ -1,0 +1,110 @@
+"""`/api/flows/:id/layers`: the steps of a flow (spec flow8 section 5.2)."""
+
+import msgspec
+from aiohttp import web
+
+from libs.common import ids
+from libs.common.errors import NotFound
+from libs.common.messages import flow as m
+from libs.common.messages.query import GetFlow
+from services.gateway import bodies
+from services.gateway.answers import Deleted, FlowDetail, reply
+from services.gateway.definitions import Definition
+from services.gateway.parts import Parts
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route
+from services.gateway.store import Answer
+
+_fields = msgspec.json.Decoder(m.LayerFields)
+
+
+class LayerRoutes:
+    """Steps: list, add, read, change, delete."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/flows/{id}/layers", self._list, "read"),
+            Route("POST", "/api/flows/{id}/layers", self._add, "edit"),
+            Route("GET", "/api/flows/{id}/layers/{layerId}", self._get, "read"),
+            Route("PUT", "/api/flows/{id}/layers/{layerId}", self._update, "edit"),
+            Route("DELETE", "/api/flows/{id}/layers/{layerId}", self._delete, "edit"),
+        ]
+
+    async def _list(self, call: Call) -> web.Response:
+        answer = await self._flow(call)
+        return reply(answer.decode(FlowDetail).layers, headers=answer.headers)
+
+    async def _get(self, call: Call) -> web.Response:
+        answer = await self._flow(call)
+        return _one(answer, call.parameters[1])
+
+    async def _add(self, call: Call) -> web.Response:
+        fields = await bodies.read(call.request, _fields)
+        flow = await self._find(call)
+        command = m.AddLayer(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=flow.id,
+            layer_id=ids.new_id(),
+            fields=fields,
+        )
+        return _one(await self._parts.store.tell(command), command.layer_id, status=201)
+
+    async def _update(self, call: Call) -> web.Response:
+        fields = await bodies.read(call.request, _fields)
+        flow, layer_id = await self._find(call), _layer_id(call)
+        command = m.UpdateLayer(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=flow.id,
+            layer_id=layer_id,
+            fields=fields,
+        )
+        return _one(await self._parts.store.tell(command), layer_id)
+
+    async def _delete(self, call: Call) -> web.Response:
+        flow, layer_id = await self._find(call), _layer_id(call)
+        command = m.DeleteLayer(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            flow_id=flow.id,
+            layer_id=layer_id,
+        )
+        await self._parts.store.tell(command)
+        return reply(Deleted(id=layer_id))
+
+    async def _flow(self, call: Call) -> Answer:
+        flow = await self._find(call)
+        wish = GetFlow(company_id=call.caller.company_id, flow_id=flow.id)
+        return await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+
+    async def _find(self, call: Call) -> Definition:
+        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+
+
+def _layer_id(call: Call) -> str:
+    layer_id = call.parameters[1]
+    if not ids.is_id(layer_id):
+        raise _missing(layer_id)
+    return layer_id
+
+
+def _one(answer: Answer, layer_id: str, *, status: int = 200) -> web.Response:
+    for layer in answer.decode(FlowDetail).layers:
+        if layer.id == layer_id:
+            return reply(layer, status=status, headers=answer.headers)
+    raise _missing(layer_id)
+
+
+def _missing(layer_id: str) -> NotFound:
+    return NotFound(f"no layer {layer_id[:80]}", code="LAYER_NOT_FOUND")

@@ -1,0 +1,196 @@
+"""`/api/plays`: what ran, what runs, and telling it to end or to go on (spec flow8 sections 8 and 12)."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from libs.common import codec, ids, subjects, trace
+from libs.common.errors import Invalid, NotFound, Refused, Unavailable
+from libs.common.messages import play as m
+from libs.common.messages.query import GetPlay, ListPlayLayers, ListPlays, Query
+from libs.common.messages.views import PlayLayerView, PlayView
+from services.gateway import bodies, paging
+from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
+from services.gateway.live import Seen, Test
+from services.gateway.parts import Parts
+from services.gateway.plays import Place, decision_in, end_in
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route
+from services.gateway.store import Answer
+
+APPEND_DEADLINE_S = 5.0
+EFFECT_WAIT_S = 10.0
+NOTE_CHARS_MAX = 10_000
+CANCELLED = "CANCELLED"
+
+
+class ApproveFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of a decision."""
+
+    layer_id: str
+    decision: m.Decision
+    note: str | None = None
+
+
+class _PlayRows(msgspec.Struct, frozen=True):
+    data: list[PlayView]
+    total: int
+
+
+_approve_fields = msgspec.json.Decoder(ApproveFields)
+_decode_layers = msgspec.json.Decoder(list[PlayLayerView]).decode
+
+
+class PlayRoutes:
+    """Plays: list, read, cancel, approve."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/flows/{id}/plays", self._list_of_flow, "read"),
+            Route("GET", "/api/plays", self._list, "read"),
+            Route("GET", "/api/plays/{id}", self._get, "read"),
+            Route("DELETE", "/api/plays/{id}", self._cancel, "run"),
+            Route("GET", "/api/plays/{id}/layers", self._layers, "read"),
+            Route("POST", "/api/plays/{id}/approve", self._approve, "run"),
+        ]
+
+    async def _list_of_flow(self, call: Call) -> web.Response:
+        flow = await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+        return await self._rows(call, flow.id)
+
+    async def _list(self, call: Call) -> web.Response:
+        flow = paging.text(call.request.query, "flowId")
+        if flow is None:
+            return await self._rows(call, None)
+        # Plays of a deleted flow stay readable; a name that never was has none.
+        flow_id = await self._parts.definitions.id_of(call.caller.company_id, flow)
+        return await self._rows(call, flow_id or flow)
+
+    async def _rows(self, call: Call, flow_id: str | None) -> web.Response:
+        query = call.request.query
+        page = paging.page_of(query)
+        wish = ListPlays(
+            company_id=call.caller.company_id,
+            page=page,
+            flow_id=flow_id,
+            state=paging.choice(query, "state", m.PLAY_STATES),
+            from_at=paging.moment(query, "from"),
+            to_at=paging.moment_after(query, "to"),
+        )
+        answer = await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
+        rows = answer.decode(_PlayRows)
+        envelope = paging.envelope([whole_seconds(play) for play in rows.data], total=rows.total, page=page)
+        return reply(envelope, headers=answer.headers)
+
+    async def _get(self, call: Call) -> web.Response:
+        wish = GetPlay(company_id=call.caller.company_id, play_id=_play_id(call))
+        answer = await self._ask(call, wish, wish.play_id)
+        return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
+
+    async def _layers(self, call: Call) -> web.Response:
+        wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call))
+        answer = await self._ask(call, wish, wish.play_id)
+        return reply([whole_seconds(layer) for layer in _decode_layers(answer.data)], headers=answer.headers)
+
+    async def _ask(self, call: Call, wish: Query, play_id: str) -> Answer:
+        header = call.request.headers.get(HEADER)
+        try:
+            return await self._parts.store.ask("play", wish, header=header)
+        except NotFound:
+            # A play can be read from the moment it was accepted (D11), by whichever gateway that was.
+            place = await self._parts.plays.find(wish.company_id, play_id)
+            if place is None:
+                raise
+            include = {subjects.plays_stream(place.key.shard): place.sequence}
+            return await self._parts.store.ask("play", wish, header=header, include=include)
+
+    async def _cancel(self, call: Call) -> web.Response:
+        place = await self._open_place(call)
+        command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id)
+        seen = await self._command(place.key, "cancel", command, _is_end)
+        if seen is None:
+            return reply(PlayCancelled(play_id=place.key.play_id, state=place.state or "RUN"))
+        end = end_in(seen.data)
+        if not (isinstance(end, m.PlayFailed) and end.error_code == CANCELLED):
+            raise Refused(f"play {place.key.play_id} had ended already, in {seen.state}")
+        return reply(
+            PlayCancelled(play_id=place.key.play_id, state=seen.state), headers=self._noted(place, seen)
+        )
+
+    async def _approve(self, call: Call) -> web.Response:
+        fields = await bodies.read(call.request, _approve_fields)
+        note = fields.note or ""
+        if len(note) > NOTE_CHARS_MAX:
+            raise Invalid(f"note: expected at most {NOTE_CHARS_MAX} characters")
+        place = await self._open_place(call)
+        gate = await self._parts.plays.pending_gate(place.key, fields.layer_id)
+        command = m.ApprovePlay(
+            at=self._parts.clock.now(),
+            layer_id=gate.ref,
+            decision=fields.decision,
+            note=note,
+            by=call.caller.user_id,
+        )
+
+        def holds_decision(_state: str, data: bytes) -> bool:
+            return decision_in(codec.decode_commit(data, sequence=0).events, gate.ref) is not None
+
+        seen = await self._command(place.key, "approve", command, holds_decision)
+        if seen is None:
+            raise Unavailable("the decision is stored and not yet applied; look at the play again")
+        decided = decision_in(codec.decode_commit(seen.data, sequence=0).events, gate.ref)
+        if decided is None or (decided.by, decided.decision) != (command.by, command.decision):
+            raise Refused(f"somebody else has decided on layer {fields.layer_id} just now")
+        answer = ApprovalAnswered(
+            play_id=place.key.play_id, layer_id=gate.layer_id, decision=fields.decision, state=seen.state
+        )
+        return reply(answer, headers=self._noted(place, seen))
+
+    async def _open_place(self, call: Call) -> Place:
+        company_id, play_id = call.caller.company_id, _play_id(call)
+        place = await self._parts.plays.find(company_id, play_id)
+        if place is None:
+            # Raises NotFound; what is left of a play that the log has forgotten is its end.
+            await self._parts.store.ask("play", GetPlay(company_id=company_id, play_id=play_id))
+            raise Refused(f"play {play_id} has ended")
+        if place.state in m.TERMINAL:
+            raise Refused(f"play {play_id} has ended in {place.state}")
+        return place
+
+    async def _command(self, key: subjects.PlayKey, verb: str, command: Any, effect: Test) -> Seen | None:
+        """Store a command and return the commit that shows its effect, None when none does in time."""
+        waiter = await self._parts.live.waiter(key, effect)
+        try:
+            command_id = f"{verb}-{ids.new_id()}"
+            context = codec.Context(
+                source=codec.source_of(key.company_id, key.flow_id),
+                subject=key.play_id,
+                correlation_id=key.play_id,
+                traceparent=trace.current_traceparent(),
+            )
+            body = codec.encode_message(command, id=command_id, context=context)
+            await self._parts.bus.append(key.command(verb), body, id=command_id, deadline_s=APPEND_DEADLINE_S)
+            return await waiter.seen(EFFECT_WAIT_S)
+        finally:
+            waiter.close()
+
+    def _noted(self, place: Place, seen: Seen) -> dict[str, str]:
+        stream = subjects.plays_stream(place.key.shard)
+        self._parts.positions.note(place.key.company_id, stream, seen.sequence)
+        return {HEADER: f"{stream}={seen.sequence}"}
+
+
+def _play_id(call: Call) -> str:
+    play_id = call.parameters[0]
+    if not ids.is_id(play_id):
+        raise NotFound(f"no play {play_id[:80]}", code="PLAY_NOT_FOUND")
+    return play_id
+
+
+def _is_end(state: str, _data: bytes) -> bool:
+    return state in m.TERMINAL

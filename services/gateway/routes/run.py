@@ -1,0 +1,183 @@
+"""`POST /api/flows/:id/run`: start a play, and maybe wait for its end (spec flow8 section 8). The hot path."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from libs.common import codec, ids, subjects, trace
+from libs.common.errors import Invalid, NotFound, Refused, Unavailable
+from libs.common.messages.play import TERMINAL, PlayCompleted, PlayFailed, StartPlay
+from libs.common.messages.query import GetPlay
+from libs.common.messages.views import PlayView
+from services.gateway import bodies
+from services.gateway.answers import PlayAccepted, PlayEnded, reply, whole_seconds
+from services.gateway.frames import milliseconds
+from services.gateway.live import Seen, Waiter
+from services.gateway.parts import Parts
+from services.gateway.plays import end_in
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route
+from services.gateway.waiting import wait_s_of
+
+APPEND_DEADLINE_S = 5.0
+KEY_CHARS_MAX = 255
+ACCEPTED = "RUN"
+# A play nobody drives for now: who waits is told so.
+PARKED = frozenset({"WAIT", "ON_HOLD", "DEFERRED"})
+
+
+class RunFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of a run."""
+
+    args: dict[str, Any] = {}
+    idempotency_key: str | None = None
+    force: bool = False
+
+
+class _Started(NamedTuple):
+    """A play in the log: since when, its start command's place (0: not in the log any more), its state if known."""
+
+    at: datetime | None
+    sequence: int
+    state: str
+
+
+_fields = msgspec.json.Decoder(RunFields)
+
+
+class RunRoutes:
+    """Starts plays."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoint."""
+        return [Route("POST", "/api/flows/{id}/run", self._run, "run")]
+
+    async def _run(self, call: Call) -> web.Response:
+        parts, caller = self._parts, call.caller
+        wait_s = wait_s_of(call.request)
+        fields = await bodies.read(call.request, _fields, optional=True)
+        flow = await parts.definitions.find(caller.company_id, call.parameters[0])
+        given = fields.idempotency_key
+        if given and len(given) > KEY_CHARS_MAX:
+            raise Invalid(f"idempotencyKey: expected at most {KEY_CHARS_MAX} characters")
+        play_id = ids.derived_id(caller.company_id, flow.id, given) if given else ids.new_id()
+        key = parts.plays.key(caller.company_id, flow.id, play_id)
+        # Before the append: what happens right after it must not be missed.
+        waiter = await parts.live.waiter(key, _ended_or_parked) if wait_s else None
+        try:
+            known = await self._known(key) if given else None
+            if known is None:
+                if not flow.enabled and not fields.force:
+                    raise Refused(f"flow {flow.id} is disabled; run it with force", code="FLOW_DISABLED")
+                command = StartPlay(
+                    at=parts.clock.now(),
+                    definition=flow.sequence,
+                    flow_version=flow.version,
+                    args=fields.args,
+                    by=caller.user_id,
+                    seed=ids.random_seed(),
+                    idempotency_key=given or "",
+                )
+                known = await self._start(key, command)
+            return await self._answer(key, known, waiter, wait_s)
+        finally:
+            if waiter is not None:
+                waiter.close()
+
+    async def _start(self, key: subjects.PlayKey, command: StartPlay) -> _Started:
+        command_id = f"start-{key.play_id}"
+        context = codec.Context(
+            source=codec.source_of(key.company_id, key.flow_id),
+            subject=key.play_id,
+            correlation_id=key.play_id,
+            traceparent=trace.current_traceparent(),
+        )
+        body = codec.encode_message(command, id=command_id, context=context)
+        try:
+            appended = await self._parts.bus.append(
+                key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
+            )
+        except Unavailable as error:
+            raise Unavailable(
+                f"the log did not confirm play {key.play_id} in time; it may start all the same. "
+                "Trying again is safe with an idempotencyKey"
+            ) from error
+        self._parts.positions.note(key.company_id, subjects.plays_stream(key.shard), appended.sequence)
+        if appended.duplicate:
+            known = await self._known(key)
+            if known is not None:
+                return known
+        return _Started(command.at, appended.sequence, ACCEPTED)
+
+    async def _known(self, key: subjects.PlayKey) -> _Started | None:
+        # The log first: it knows of a start that no projection has seen yet.
+        requested = await self._parts.plays.requested(key)
+        if requested is not None:
+            seen = await self._parts.live.last(key)
+            return _Started(requested.at, requested.sequence, ACCEPTED if seen is None else seen.state)
+        try:
+            wish = GetPlay(company_id=key.company_id, play_id=key.play_id)
+            play = (await self._parts.store.ask("play", wish)).decode(PlayView)
+        except NotFound:
+            return None
+        return _Started(play.started_at, 0, play.state)
+
+    async def _answer(
+        self, key: subjects.PlayKey, known: _Started, waiter: Waiter | None, wait_s: float
+    ) -> web.Response:
+        state, stream = known.state, subjects.plays_stream(key.shard)
+        if waiter is not None:
+            seen = await self._seen(key, known, waiter, wait_s)
+            if seen is not None:
+                self._parts.positions.note(key.company_id, stream, seen.sequence)
+                ended = _ended(key, known, seen)
+                if ended is not None:
+                    headers = {HEADER: f"{stream}={seen.sequence}", "Preference-Applied": f"wait={wait_s:g}"}
+                    return reply(whole_seconds(ended), headers=headers)
+                state = seen.state
+        answer = PlayAccepted(play_id=key.play_id, state=state, started_at=_whole(known.at))
+        return reply(answer, headers={HEADER: f"{stream}={known.sequence}"} if known.sequence else None)
+
+    async def _seen(
+        self, key: subjects.PlayKey, known: _Started, waiter: Waiter, wait_s: float
+    ) -> Seen | None:
+        if known.state in TERMINAL or known.state in PARKED:
+            return await self._parts.live.last(key)
+        # A lost message, or one that came while this call was deciding to wait no longer, is in the stream.
+        return await waiter.seen(wait_s) or await self._parts.live.last(key)
+
+
+def _ended_or_parked(state: str, _data: bytes) -> bool:
+    return state in TERMINAL or state in PARKED
+
+
+def _ended(key: subjects.PlayKey, known: _Started, seen: Seen) -> PlayEnded | None:
+    if seen.state not in TERMINAL:
+        return None
+    match end_in(seen.data):
+        case None:
+            return None
+        case PlayCompleted() as end:
+            out, error, error_code = end.out, None, None
+        case PlayFailed() as end:
+            out, error, error_code = None, end.error, end.error_code
+    started_at = end.started_at or known.at
+    return PlayEnded(
+        play_id=key.play_id,
+        state=seen.state,
+        started_at=started_at,
+        completed_at=end.at,
+        duration=None if started_at is None else milliseconds(started_at, end.at),
+        out=out,
+        error=error,
+        error_code=error_code,
+    )
+
+
+def _whole(at: datetime | None) -> datetime | None:
+    return None if at is None else at.replace(microsecond=0)
