@@ -46,9 +46,11 @@ class Compiler:
         self.scoped = scoped
         self.dotted = dotted
         self.variables: Mapping[str, int] = {}
+        self.parts = 0  # compiled so far: what one pass of a loop costs
 
     def compile(self, node: Node) -> Evaluate:
         """The closure that evaluates `node`; raises ExpressionError for what can never be evaluated."""
+        self.parts += 1
         match node:
             case Literal(value=value):
                 return lambda _: value

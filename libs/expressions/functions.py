@@ -76,10 +76,13 @@ def whole(name: str, value: Any) -> int:
     return found
 
 
-def _arithmetic(run: Callable[..., int | float]) -> Callable[..., Any]:
-    def bounded(frame: Frame, *values: Any) -> int | float:
-        del frame
+def _arithmetic(
+    run: Callable[..., int | float], plain: Callable[[int, int], int] | None = None
+) -> Callable[..., Any]:
+    def bounded(_: Frame, *values: Any) -> int | float:
         try:
+            if plain and len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
+                return settle(plain(values[0], values[1]))
             return settle(run(*values))
         except OverflowError as error:
             raise Fault("the number is not finite") from error
@@ -300,9 +303,9 @@ def _ne(frame: Frame, left: Any, right: Any) -> bool:
 
 # Where Go has a function of the name, operands and pipe follow Go: the piped value comes last.
 FUNCTIONS: dict[str, Function] = {
-    "add": Function(_arithmetic(_add), 2, None),
-    "sub": Function(_arithmetic(_sub), 2, 2),
-    "mul": Function(_arithmetic(_mul), 2, None),
+    "add": Function(_arithmetic(_add, operator.add), 2, None),
+    "sub": Function(_arithmetic(_sub, operator.sub), 2, 2),
+    "mul": Function(_arithmetic(_mul, operator.mul), 2, None),
     "div": Function(_arithmetic(_div), 2, 2),
     "mod": Function(_arithmetic(_mod), 2, 2),
     "round": Function(_arithmetic(_round), 1, 2),

@@ -109,6 +109,7 @@ class _TemplateCompiler:
         return _sequence(runs), closing
 
     def _text(self, text: str) -> Run:
+        self._compiler.parts += 1
         size = text_bytes(text)
         error = self._compiler.error
 
@@ -223,16 +224,18 @@ class _TemplateCompiler:
     def _range(self, statement: Statement) -> Run:
         evaluate = self._evaluate(statement)
         setters = [_set_at(self._declare(name)) for name in statement.names]
+        parts = self._compiler.parts
         self._loops += 1
         body, otherwise = self._arms(statement)
         self._loops -= 1
+        pass_bytes = STEP_WORK_BYTES * (1 + self._compiler.parts - parts)
         error = self._compiler.error
 
         def run(frame: Frame, written: list[str]) -> str:
             before, looped = frame.dot, False
             try:
                 for key, value in _elements(evaluate(frame)):
-                    frame.spend(STEP_WORK_BYTES)
+                    frame.spend(pass_bytes)
                     looped, frame.dot = True, value
                     # One variable is the element, of two the first is its index or key.
                     for set_variable, found in zip(setters, (key, value)[-len(setters) or 2 :], strict=False):

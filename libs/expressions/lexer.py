@@ -52,6 +52,7 @@ class Action(NamedTuple):
     end: int
     trims_before: bool
     trims_after: bool
+    is_comment: bool = False
 
 
 def read_action(text: str, at: int) -> Action:
@@ -61,7 +62,7 @@ def read_action(text: str, at: int) -> Action:
     comment = _COMMENT.match(text, inside)
     if comment:
         end = Token("end", comment[1], comment.start(1), glued=False)
-        return Action([end], comment.end(), trims_before, comment[1].startswith("-"))
+        return Action([end], comment.end(), trims_before, comment[1].startswith("-"), is_comment=True)
     tokens = _tokens(text, inside + trims_before)
     last = tokens[-1]
     if not last.text:

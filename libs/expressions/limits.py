@@ -11,10 +11,13 @@ OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 # room for intermediate values while a chain of calls still ends soon.
 WORK_BYTES_MAX = 4 * OUTPUT_BYTES_MAX
 ITEM_WORK_BYTES = 64  # an element of a list weighs about this much in memory
-STEP_WORK_BYTES = 256  # one step of a template's loop: 262,144 steps are about a quarter of a second
+STEP_WORK_BYTES = (
+    64  # one part of a template's loop, each time it comes by: a million are about half a second
+)
 
 NUMBER_CHARS_MAX = 64  # of a text that is read as a number
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+INT_BITS_MAX = 1_024  # of an integer that comes in; the largest float has as many
 EXACT_FLOAT_MAX = 2**53  # integral floats below it are whole numbers without doubt
 ROUND_DIGITS_MAX = 15
 

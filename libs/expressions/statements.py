@@ -27,9 +27,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 def parse_statement(text: str, action: Action) -> Statement:
     """The statement in an action. Raises ExpressionError."""
     first = action.tokens[0]
+    if action.is_comment:
+        return Statement(at=first.at, keyword="comment")
     if first.kind == "end":
-        if text[: first.at].rstrip().endswith("*/"):
-            return Statement(at=first.at, keyword="comment")
         _fail(text, "an expression is missing", first)
     parser = Parser(text, action.tokens, variables=True)
     keyword = _keyword(text, parser)

@@ -156,7 +156,7 @@ class TextCompiler:
         self._expressions += 1
         if self._expressions > EXPRESSIONS_MAX:
             raise compiler.error(f"a value holds at most {EXPRESSIONS_MAX} expressions", action.tokens[0].at)
-        if len(action.tokens) == 1 and compiler.text[: action.end].rstrip("-}").endswith("*/"):
+        if action.is_comment:
             return None
         return compiler.compile(Parser(compiler.text, action.tokens).whole())
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.expressions.errors import Fault
-from libs.expressions.limits import EXACT_FLOAT_MAX, INT_MAX, INT_MIN, NUMBER_CHARS_MAX
+from libs.expressions.limits import EXACT_FLOAT_MAX, INT_BITS_MAX, INT_MAX, INT_MIN, NUMBER_CHARS_MAX
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
@@ -71,7 +71,7 @@ def number_of(value: Any) -> int | float | None:
     """The value as a finite number, numeric strings included; None when it is none (booleans are none)."""
     kind = type(value)
     if kind is int:
-        return int(value)
+        return int(value) if value.bit_length() <= INT_BITS_MAX else None
     if kind is float:
         return float(value) if math.isfinite(value) else None
     return _number_in(value.strip(_BLANKS)) if kind is str and len(value) <= NUMBER_CHARS_MAX else None
@@ -136,7 +136,7 @@ def contains(container: Any, item: Any) -> bool:
 def step(value: Any, key: Any) -> Any:
     """One step of a path: a field of an object or an element of a list; null when there is none."""
     if isinstance(value, dict):
-        return value.get(key) if type(key) is str else value.get(str(key))
+        return value.get(key) if type(key) is str else value.get(stringify(key))
     if isinstance(value, list):
         index = int(key) if type(key) is str and key.isdecimal() and len(key) < NUMBER_CHARS_MAX else key
         if type(index) is int and 0 <= index < len(value):
@@ -159,7 +159,7 @@ def json_size(value: Any) -> int:
 
 def _int_text(value: int) -> str:
     # Python refuses to print integers beyond 4,300 digits, and JSON may bring longer ones.
-    if value.bit_length() > NUMBER_CHARS_MAX * 16:
+    if value.bit_length() > INT_BITS_MAX:
         raise Fault("a number is too long to be written")
     return str(value)
 

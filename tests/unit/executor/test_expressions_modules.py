@@ -225,6 +225,7 @@ def test_a_loop_draws_anew_each_time() -> None:
     ("template", "message"),
     [
         ("{{ range 1000 }}{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}{{ end }}", "more work than one"),
+        ("{{ range 5000 }}" + "{{ .x }}" * 2000 + "{{ end }}", "more work than one"),
         ("{{ range 1000 }}xxxxxxxxxx{{ end }}", "larger than a result may be"),
         ("{{ range 1000 }}{{ $.big }}{{ end }}", "larger than a result may be"),
     ],
