@@ -41,6 +41,7 @@ Drop the read models and project them again from the log. Finds the running syst
 HEADRACE_HOME, unless HEADRACE_POSTGRES_DSN and HEADRACE_NATS_URL name others.
 """
 HOME_USUAL = ".headrace"
+OUTBOUND_ALLOW = "HEADRACE_OUTBOUND_ALLOW"
 PROCESSES_MAX = 64
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  # argparse gives the type no public name
 Command = Callable[["Subparsers[argparse.ArgumentParser]"], None]
@@ -90,18 +91,28 @@ def _add_up(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _up(arguments: argparse.Namespace) -> int:
-    from deploy.local import up
+    from deploy.local import sample_source, up
     from deploy.local.errors import CannotStart
     from deploy.local.secrets import ADMIN_EMAIL, ADMIN_PASSWORD
 
     async def when_ready(system: up.System) -> None:
         if arguments.sample:
             sample = import_module("deploy.local.sample")
-            await sample.run(system.base_url, system.secrets[ADMIN_EMAIL], system.secrets[ADMIN_PASSWORD])
+            await sample.run(
+                system.base_url,
+                system.secrets[ADMIN_EMAIL],
+                system.secrets[ADMIN_PASSWORD],
+                nats_url=system.nats_url,
+                home=system.home.root,
+            )
 
+    environ = dict(os.environ)
+    if arguments.sample and not environ.get(OUTBOUND_ALLOW):
+        # The sample's own data, and nothing else of this machine, is opened to its steps.
+        environ[OUTBOUND_ALLOW] = sample_source.host()
     counts = {service: getattr(arguments, f"{service}s") for service in SERVICES}
     try:
-        asyncio.run(up.up(up.settings(os.environ, counts), when_ready))
+        asyncio.run(up.up(up.settings(environ, counts), when_ready))
     except CannotStart as error:
         return _fail(str(error))
     return 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,8 +28,8 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of what they are.
+        self._transport = cast("asyncio.Transport", transport)
 
     def ask(self, request: bytes, answered: Answered) -> None:
         """Send a request; `answered(head, body)` is called with the answer."""

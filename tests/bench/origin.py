@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 BODY = b'{"ok":true}'
 ANSWER = (
@@ -12,8 +13,7 @@ ANSWER = (
 
 class _Origin(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         # The steps send GET without a body, so the end of a head is the end of a request.
