@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ FULL = Bounds(
     total_s=200.0,
 )
 QUICK = Bounds(
-    in_flight=(1, 64), level_s=1.5, level_plays_max=5_000, warm_up_s=0.5, lag_s_max=3.0, total_s=25.0
+    in_flight=(1, 64), level_s=1.5, level_plays_max=5_000, warm_up_s=0.5, lag_s_max=3.0, total_s=32.0
 )
 
 
@@ -46,6 +47,9 @@ def main() -> int:
         choices=[scenario.name for scenario in SCENARIOS],
         help="only this one; may be repeated: "
         + "; ".join(f"{scenario.name} {scenario.meaning}" for scenario in SCENARIOS),
+    )
+    words.add_argument(
+        "--in-flight", action="append", type=int, metavar="N", help="only this level; may be repeated"
     )
     words.add_argument("--relaxed", action="store_true", help="without fsync before each acknowledgement")
     words.add_argument("--profile", action="store_true", help="also print where the services' CPU time goes")
@@ -65,6 +69,8 @@ def main() -> int:
 
 async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
     bounds = QUICK if arguments.quick else FULL
+    if arguments.in_flight:
+        bounds = replace(bounds, in_flight=tuple(arguments.in_flight))
     ends_s = time.monotonic() + bounds.total_s
     names = tuple(arguments.scenario or [scenario.name for scenario in SCENARIOS])
     durability = "relaxed" if arguments.relaxed else "strict"

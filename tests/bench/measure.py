@@ -29,7 +29,11 @@ class Bounds:
 
 
 class Level(msgspec.Struct, kw_only=True):
-    """One row of the table; CPU in milliseconds per play by process, `elsewhere` what the rest of the machine used."""
+    """One row of the table; CPU in milliseconds per play by process.
+
+    `cores`: how many cores the rest of the machine used (`elsewhere`), were idle, waited for the disk, or were taken by
+    other guests of the host (`stolen`).
+    """
 
     scenario: str
     in_flight: int
@@ -40,7 +44,7 @@ class Level(msgspec.Struct, kw_only=True):
     p95_ms: float
     p99_ms: float
     cpu_ms_per_play: dict[str, float]
-    elsewhere_cores: float
+    cores: dict[str, float]
     lag_s: float | None
     failed: int
     first_failure: str
@@ -89,7 +93,7 @@ class Bench:
     ) -> tuple[Level, int]:
         """Return the level's figures and how many plays it started."""
         system = processes.of_home(self.home)
-        before_s, busy_before_s, began_s = processes.cpu_s(system), processes.busy_s(), time.monotonic()
+        before_s, machine_before, began_s = processes.cpu_s(system), processes.machine(), time.monotonic()
         result = await load.run(
             self.api,
             request,
@@ -100,7 +104,9 @@ class Bench:
         lag_s = await self._lag_s(flow, accepted_before + result.accepted)
         used_s = {name: after_s - before_s[name] for name, after_s in processes.cpu_s(system).items()}
         used_s[GENERATOR] = result.generator_cpu_s
-        elsewhere_s = processes.busy_s() - busy_before_s - sum(used_s.values())
+        took_s = time.monotonic() - began_s
+        changed = [now - before for now, before in zip(processes.machine(), machine_before, strict=True)]
+        busy_s, idle_s, disk_s, stolen_s = changed
         plays = max(1, result.done)
         return Level(
             scenario=scenario.name,
@@ -112,7 +118,12 @@ class Bench:
             p95_ms=round(result.percentile_ms(95), 2),
             p99_ms=round(result.percentile_ms(99), 2),
             cpu_ms_per_play={name: round(1000 * seconds / plays, 3) for name, seconds in used_s.items()},
-            elsewhere_cores=round(max(0.0, elsewhere_s) / (time.monotonic() - began_s), 2),
+            cores={
+                "elsewhere": _cores(busy_s - sum(used_s.values()), took_s),
+                "idle": _cores(idle_s, took_s),
+                "disk": _cores(disk_s, took_s),
+                "stolen": _cores(stolen_s, took_s),
+            },
             lag_s=None if lag_s is None else round(lag_s, 3),
             failed=result.failed,
             first_failure=result.first_failure,
@@ -127,3 +138,7 @@ class Bench:
                 return time.monotonic() - began_s
             await asyncio.sleep(LAG_POLL_S)
         return None
+
+
+def _cores(seconds: float, took_s: float) -> float:
+    return round(max(0.0, seconds) / took_s, 2)

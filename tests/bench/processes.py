@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -30,10 +31,22 @@ def cpu_s(processes: list[Process]) -> dict[str, float]:
     return {process.name: _cpu_s(process) for process in processes}
 
 
-def busy_s() -> float:
-    """Return the CPU seconds that everything on this machine has used."""
-    user, nice, system, _idle, _iowait, irq, softirq = _first_line()[:7]
-    return (user + nice + system + irq + softirq) / TICKS_PER_S
+class Machine(NamedTuple):
+    """What all cores together have done since the machine began, in seconds."""
+
+    busy_s: float
+    idle_s: float
+    disk_s: float
+    stolen_s: float
+
+
+def machine() -> Machine:
+    """Return what all cores together have done until now; `stolen` by other guests of the same host."""
+    line = (PROC / "stat").read_text().split("\n", 1)[0]
+    user, nice, system, idle, disk, irq, softirq, stolen = [
+        int(number) / TICKS_PER_S for number in line.split()[1:9]
+    ]
+    return Machine(user + nice + system + irq + softirq, idle, disk, stolen)
 
 
 def peak_mib(processes: list[Process]) -> dict[str, float]:
@@ -82,7 +95,3 @@ def _field(pid: int, file: str, name: str) -> int:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:")), 0)
-
-
-def _first_line() -> list[int]:
-    return [int(number) for number in (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]]

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 SHOWN = 30
+IMPORTS = "<frozen importlib"
 SITE = re.compile(r"^.*/(?:site-packages|python3\.\d+)/")
 
 
@@ -28,6 +29,8 @@ def _table(path: Path, root: Path) -> str:
     total = 0
     for stack, count in json.loads(path.read_text()):
         names = [_short(name, root) for name in stack]
+        if any(name.startswith(IMPORTS) for name in names):
+            continue  # the start has a figure of its own
         total += count
         own[names[0]] += count
         for name in set(names):

@@ -13,7 +13,8 @@ from tests.bench.starts import Start
 COLUMNS = (
     f"{'scenario':<9} {'in flight':>9} {'plays/s':>8} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'lag s':>6}"
     f" {'CPU ms/play:':>13} {'gateway':>8} {'executor':>8} {'store':>7} {'nats':>7} {'postgres':>8} {'sum':>7}"
-    f" {'generator':>9} {'elsewhere':>9}"
+    f" {'generator':>9}"
+    f" {'cores:':>7} {'elsewhere':>9} {'idle':>5} {'disk':>5} {'stolen':>6}"
 )
 
 
@@ -59,14 +60,15 @@ def head(machine: Machine, durability: str) -> str:
 
 def row(level: Level) -> str:
     """Return one line of the table."""
-    cpu = level.cpu_ms_per_play
+    cpu, cores = level.cpu_ms_per_play, level.cores
     system = sum(ms for name, ms in cpu.items() if name != GENERATOR)
     lag = "-" if level.lag_s is None else f"{level.lag_s:.2f}"
     line = (
         f"{level.scenario:<9} {level.in_flight:>9} {level.plays_per_s:>8.0f} {level.p50_ms:>8.1f} {level.p95_ms:>8.1f}"
         f" {level.p99_ms:>8.1f} {lag:>6} {'':>13} {_cpu(cpu, 'gateway-0'):>8} {_cpu(cpu, 'executor-0'):>8}"
         f" {_cpu(cpu, 'store-0'):>7} {_cpu(cpu, 'nats-0'):>7} {_cpu(cpu, 'postgres-0'):>8} {system:>7.2f}"
-        f" {_cpu(cpu, GENERATOR):>9} {level.elsewhere_cores:>9.2f}"
+        f" {_cpu(cpu, GENERATOR):>9} {'':>7}"
+        f" {cores['elsewhere']:>9.2f} {cores['idle']:>5.2f} {cores['disk']:>5.2f} {cores['stolen']:>6.2f}"
     )
     return (
         f"{line}\n  {level.failed} not DONE, the first: {level.first_failure}"
