@@ -202,6 +202,8 @@ def test_a_go_template_renders(template: str, text: str) -> None:
         ("{{ $prev.a }}", "$prev is not available here", 3),
         ("{{ $date.now }}", "$date.now is not available here", 3),
         ("{{ if $x = 5 }}{{ end }}", "if declares variables with :=", 3),
+        ("{{ 1 }}" * 10_002, "a template has at most 10000 actions", 7 * 10_000),
+        (" " * (4 * 1024 * 1024 + 1), "a template has at most 4194304 characters", 0),
         ("{{ if true }}" * 65 + "{{ end }}" * 65, "blocks nest at most 64 deep", 13 * 64 + 3),
     ],
 )
