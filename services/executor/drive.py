@@ -160,10 +160,9 @@ class Drive:
                 continue
             if await self._go(todo.ready) or todo.events:
                 continue
-            if not await self._commit():
-                continue
             if self._tasks or self._is_soon(todo.until):
-                await self._wait(todo.until)
+                if await self._commit():
+                    await self._wait(todo.until)
             elif await self._park(todo.until):
                 return True
 
