@@ -36,7 +36,7 @@ class Router(PureModule[RouterArgs]):
     Args = RouterArgs
     args_example = {
         "routes": [
-            {"condition": False, "label": "large"},
+            {"condition": "{{ gt $prev.args.amount 1000 }}", "label": "large"},
             {"condition": "true", "label": "standard"},
         ]
     }

@@ -116,7 +116,7 @@ class AesGcmEncrypt(EffectModule[CipherArgs]):
     async def run(self, args: CipherArgs, step: Step, services: Services) -> dict[str, str]:
         """Return nonce, ciphertext and tag in base64."""
         nonce = bytes.fromhex(ids.random_seed())[:NONCE_BYTES]
-        sealed = AESGCM(_key(args)).encrypt(nonce, args.input.encode(), args.context.encode())
+        sealed = AESGCM(_key(self.app_id, args)).encrypt(nonce, args.input.encode(), args.context.encode())
         return {"result": b64encode(nonce + sealed).decode()}
 
 
@@ -134,15 +134,14 @@ class AesGcmDecrypt(PureModule[CipherArgs]):
 
     def evaluate(self, args: CipherArgs, step: Step) -> dict[str, str]:
         """Return the text. Raises ModuleFailed when it cannot be authenticated."""
+        cipher = AESGCM(_key(self.app_id, args))
         try:
             content = b64decode(args.input, validate=True)
-            opened = AESGCM(_key(args)).decrypt(
-                content[:NONCE_BYTES], content[NONCE_BYTES:], args.context.encode()
-            )
+            opened = cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], args.context.encode())
             return {"result": opened.decode()}
         except (InvalidTag, ValueError) as error:
             raise ModuleFailed(
-                "aes-gcm-decrypt: input was not made with this key and context, or was changed", final=True
+                f"{self.app_id}: input was not made with this key and context, or was changed", final=True
             ) from error
 
 
@@ -154,7 +153,7 @@ def _written(digest: bytes, encoding: Literal["hex", "base64"]) -> str:
     return digest.hex() if encoding == "hex" else b64encode(digest).decode()
 
 
-def _key(args: CipherArgs) -> bytes:
+def _key(app_id: str, args: CipherArgs) -> bytes:
     try:
         match args.key_encoding:
             case "base64":
@@ -164,9 +163,9 @@ def _key(args: CipherArgs) -> bytes:
             case "utf8":
                 key = args.key.encode()
     except (binascii.Error, ValueError) as error:
-        raise ModuleFailed(f"the key is not {args.key_encoding}", final=True) from error
+        raise ModuleFailed(f"{app_id}: the key is not {args.key_encoding}", final=True) from error
     if len(key) not in KEY_BYTES:
-        raise ModuleFailed(f"the key has {len(key)} bytes; AES takes 16, 24 or 32", final=True)
+        raise ModuleFailed(f"{app_id}: the key has {len(key)} bytes; AES takes 16, 24 or 32", final=True)
     return key
 
 

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from services.executor.modules.contract import Module, ModuleFailed, PureModule, Step
 from services.executor.modules.language import render
+from services.executor.modules.nesting import NESTING_MAX, nests_too_deep
 
 INDENT_MAX = 8
 
@@ -79,9 +80,12 @@ class JsonParse(PureModule[JsonParseArgs]):
         if not isinstance(args.input, str):
             return {"result": args.input}
         try:
-            return {"result": msgspec.json.decode(args.input)}
+            value = msgspec.json.decode(args.input)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ModuleFailed(f"json-parse: input is not valid JSON: {error}", final=True) from error
+        if nests_too_deep(value):
+            raise ModuleFailed(f"json-parse: input nests more than {NESTING_MAX} deep", final=True)
+        return {"result": value}
 
 
 class JsonStringifyArgs(Struct, frozen=True, kw_only=True):

@@ -98,10 +98,11 @@ class Curl(EffectModule[CurlArgs]):
         headers = _headers(args, url, content_type)
         if args.method != "GET":
             headers.setdefault("Idempotency-Key", step.idempotency_key)
+        timeout_s = args.timeout or TIMEOUT_S_DEFAULT
         started_s = services.monotonic_s()
         try:
             async with (
-                asyncio.timeout(args.timeout or TIMEOUT_S_DEFAULT),
+                asyncio.timeout(timeout_s),
                 services.http.request(
                     args.method,
                     url.with_user(None),
@@ -113,7 +114,7 @@ class Curl(EffectModule[CurlArgs]):
             ):
                 content = await read_bounded(response, origin_of(url))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise failure_of(error, f"{args.method} {origin_of(url)}", timeout_s=args.timeout) from error
+            raise failure_of(error, f"{args.method} {origin_of(url)}", timeout_s=timeout_s) from error
         return {
             "statusCode": response.status,
             "body": body_of(content, response, args.response_type),

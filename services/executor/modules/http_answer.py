@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 
 from services.executor.modules.contract import ModuleFailed
+from services.executor.modules.nesting import nests_too_deep
 
 RESPONSE_BYTES_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
@@ -40,17 +41,22 @@ def body_of(
     if response_type == "text":
         return text
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return text
+    return text if nests_too_deep(value) else value
 
 
 def headers_of(response: aiohttp.ClientResponse) -> dict[str, str | list[str]]:
     """Return the headers with lower-case names, repeated ones joined; `set-cookie`, which cannot be, as a list."""
     joined: dict[str, str | list[str]] = {}
     for name in {key.lower(): None for key in response.headers}:
-        values = response.headers.getall(name)
-        joined[name] = list(values) if name == "set-cookie" else ", ".join(values)
+        # Bytes that are no UTF-8 arrive as lone surrogates, which no JSON can hold.
+        values = [
+            value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            for value in response.headers.getall(name)
+        ]
+        joined[name] = values if name == "set-cookie" else ", ".join(values)
     return joined
 
 

@@ -1,6 +1,7 @@
 """The HTTP session that all modules of an executor share: pooled, bounded, guarded, without memory of cookies."""
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from services.executor.modules.outbound import OutboundGuard
 
@@ -15,10 +16,13 @@ READ_BUFFER_BYTES = 256 * 1024
 USER_AGENT = "headrace"
 
 
-def http_session(outbound_allow: str = "") -> aiohttp.ClientSession:
+def http_session(
+    outbound_allow: str = "", *, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
     """Return the session for `Services.http`; must be made inside the running loop, and closed.
 
     `outbound_allow` is HEADRACE_OUTBOUND_ALLOW: hosts, addresses and CIDR ranges beyond the public internet.
+    `resolver` takes the place of the machine's own name service; what it says is judged all the same.
     Raises SystemExit with a sentence when it cannot be read.
     """
     guard = OutboundGuard(outbound_allow)
@@ -27,6 +31,7 @@ def http_session(outbound_allow: str = "") -> aiohttp.ClientSession:
         limit_per_host=CONNECTIONS_PER_HOST_MAX,
         keepalive_timeout=IDLE_CONNECTION_S,
         ttl_dns_cache=NAME_CACHE_S,
+        resolver=resolver,
         socket_factory=guard.open_socket,
     )
     return aiohttp.ClientSession(

@@ -20,6 +20,8 @@ Network = IPv4Network | IPv6Network
 
 # Public by number, yet answered by the cloud's own hosts: the Azure platform channel.
 _PLATFORM_ADDRESSES = frozenset({IPv4Address("168.63.129.16")})
+# Set apart (RFC 6890), which Python knows only in part; a cloud answers for its hosts at 192.0.0.192.
+_PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
 # IPv4 reached through a translator (RFC 6052); what counts is the address inside.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -115,7 +117,7 @@ def _innermost(address: Address) -> Address:
 
 def _is_public(address: Address) -> bool:
     special = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback
-    if special or address in _PLATFORM_ADDRESSES:
+    if special or address in _PLATFORM_ADDRESSES or address in _PROTOCOL_ASSIGNMENTS:
         return False
     if isinstance(address, IPv6Address) and (address.teredo or address.is_site_local):
         return False
