@@ -58,9 +58,7 @@ class App:
         await parts.live.start()
         await parts.feeds.start()
         origins = Origins(config.allowed_origins)
-        server = Server(
-            Router(routes(parts, origins)), parts.auth, body_bytes_max=config.body_bytes_max, origins=origins
-        )
+        server = Server(Router(routes(parts, origins)), parts.auth, config, origins)
         self._runner = web.ServerRunner(server, shutdown_timeout=FINISH_S_MAX)
         await self._runner.setup()
         site = web.TCPSite(

@@ -7,6 +7,7 @@ every gateway within milliseconds. API keys find their place in `identify`.
 
 import hashlib
 from collections import OrderedDict
+from datetime import datetime
 from typing import NamedTuple
 
 from aiohttp import web
@@ -36,8 +37,10 @@ SECRET_CHARS_MAX = 128
 
 
 class _Known(NamedTuple):
-    session: Session
-    user: User | None
+    """A caller as of so many changes of sessions and users; a shortcut for the next request."""
+
+    changes: int
+    expires_at: datetime
     principal: Principal
 
 
@@ -80,16 +83,21 @@ class Auth:
         if len(secret) > SECRET_CHARS_MAX:
             raise Unauthorized("this session does not hold")
         digest = digest_of(secret)
+        known = self._known.get(digest)
+        changes = self._sessions.changes + self._users.changes
+        if known is not None and known.changes == changes and known.expires_at > self._clock.now():
+            return known.principal
         session = await self._sessions.get(subjects.session(digest))
         if session is None or session.expires_at <= self._clock.now():
             raise Unauthorized("this session is over; log in again")
         user = await self._users.get(subjects.definition("user", session.company_id, session.user_id))
         if user is not None and user.disabled:
             raise Unauthorized("this user is disabled")
-        known = self._known.get(digest)
-        if known is None or known.session is not session or known.user is not user:
-            known = self._remember(digest, session, user)
-        return known.principal
+        principal = _principal(session, user)
+        self._known[digest] = _Known(changes, session.expires_at, principal)
+        if len(self._known) > SESSIONS_MAX:
+            self._known.popitem(last=False)
+        return principal
 
     async def open(self, email: str, password: str) -> Opened:
         """Check a password and open a session of the configured length. Raises Unauthorized when it is wrong."""
@@ -114,22 +122,6 @@ class Auth:
             self._known.pop(digest, None)
         return self._cookie("", max_age_s=0)
 
-    def _remember(self, digest: str, session: Session, user: User | None) -> _Known:
-        who = session if user is None else user
-        principal = Principal(
-            user_id=session.user_id,
-            company_id=session.company_id,
-            email=who.email,
-            name=who.name,
-            role=who.role,
-            permissions=frozenset(PERMISSIONS[who.role]),
-            expires_at=session.expires_at,
-        )
-        known = self._known[digest] = _Known(session, user, principal)
-        if len(self._known) > SESSIONS_MAX:
-            self._known.popitem(last=False)
-        return known
-
     def _cookie(self, secret: str, *, max_age_s: int) -> str:
         parts = [f"{COOKIE}={secret}", "Path=/", "HttpOnly", "SameSite=Strict", f"Max-Age={max_age_s}"]
         if self._config.session_cookie_secure:
@@ -152,6 +144,18 @@ def cookie_value(header: str, name: str) -> str:
         if stripped.startswith(wanted):
             return stripped[len(wanted) :].strip('"')
     return ""
+
+
+def _principal(session: Session, user: User | None) -> Principal:
+    who = session if user is None else user
+    return Principal(
+        user_id=session.user_id,
+        company_id=session.company_id,
+        email=who.email,
+        name=who.name,
+        role=who.role,
+        permissions=frozenset(PERMISSIONS[who.role]),
+    )
 
 
 def _session(envelope: codec.Envelope, _sequence: int) -> Session | None:

@@ -29,6 +29,16 @@ class _Entry(NamedTuple, Generic[T]):
     value: T
 
 
+class _Reading(Generic[T]):
+    """A read under way; a change may overtake it, so `floor` is the least sequence its answer must have."""
+
+    __slots__ = ("floor", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[T | None] | None = None
+        self.floor = 0
+
+
 class Latest(Generic[T]):
     """The newest message of each subject of one noun, decoded.
 
@@ -42,8 +52,9 @@ class Latest(Generic[T]):
         self._entries_max = entries_max
         self._replicated = replicated
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
-        # Subjects being read, with the least sequence that the answer must have: a change may overtake a read.
-        self._reading: dict[str, tuple[asyncio.Task[T | None], list[int]]] = {}
+        self._reading: dict[str, _Reading[T]] = {}
+        # Grows with whatever may change an answer: what was derived at an equal count still holds.
+        self.changes = 0
 
     async def start(self) -> None:
         """Follow what changes."""
@@ -52,6 +63,7 @@ class Latest(Generic[T]):
 
     def clear(self) -> None:
         """Forget everything, reads under way included."""
+        self.changes += 1
         self._entries.clear()
         self._reading.clear()
 
@@ -73,19 +85,16 @@ class Latest(Generic[T]):
             return known
         reading = self._reading.get(subject)
         if reading is None:
-            floor = [0]
-            task = asyncio.create_task(self._read(subject, floor))
-            reading = self._reading[subject] = (task, floor)
-        try:
-            # One read serves all who ask meanwhile; none of them may cancel it for the others.
-            return await asyncio.shield(reading[0])
-        finally:
-            if self._reading.get(subject) is reading and reading[0].done():
-                del self._reading[subject]
+            reading = self._reading[subject] = _Reading()
+            reading.task = asyncio.create_task(self._read(subject, reading))
+        assert reading.task is not None
+        # One read serves all who ask meanwhile; none of them may cancel it for the others.
+        return await asyncio.shield(reading.task)
 
     def put(self, subject: str, sequence: int, value: T) -> None:
         """Remember a value learned elsewhere, unless a newer one is known."""
         entry = self._entries.get(subject)
+        self.changes += 1
         if entry is None or entry.sequence <= sequence:
             self._entries[subject] = _Entry(sequence, value)
             self._entries.move_to_end(subject)
@@ -94,18 +103,27 @@ class Latest(Generic[T]):
 
     def forget(self, subject: str) -> None:
         """Forget a subject's value; the next caller reads it anew."""
+        self.changes += 1
         self._entries.pop(subject, None)
 
     def expect(self, subject: str, sequence: int) -> None:
         """Forget a subject's value unless it is at least this new; the next read goes to the stream's leader."""
+        self.changes += 1
         entry = self._entries.get(subject)
         if entry is not None and entry.sequence < sequence:
             del self._entries[subject]
         reading = self._reading.get(subject)
         if reading is not None:
-            reading[1][0] = max(reading[1][0], sequence)
+            reading.floor = max(reading.floor, sequence)
 
-    async def _read(self, subject: str, floor: list[int]) -> T | None:
+    async def _read(self, subject: str, reading: "_Reading[T]") -> T | None:
+        try:
+            return await self._read_newest(subject, reading)
+        finally:
+            if self._reading.get(subject) is reading:
+                del self._reading[subject]
+
+    async def _read_newest(self, subject: str, reading: "_Reading[T]") -> T | None:
         for attempt in range(READ_ATTEMPTS_MAX):
             # A replica may lag behind what was already seen or promised; the leader does not.
             stored = await self._bus.last(
@@ -115,7 +133,7 @@ class Latest(Generic[T]):
                 continue
             if stored is None:
                 return None
-            if stored.sequence < floor[0]:
+            if stored.sequence < reading.floor:
                 continue
             value = self._decoded(stored.data, stored.sequence, subject)
             if value is not None:

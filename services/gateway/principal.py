@@ -1,7 +1,5 @@
 """Who is asking: a person behind a session, or a key that acts for one."""
 
-from datetime import datetime
-
 import msgspec
 
 from libs.common.errors import Forbidden
@@ -18,7 +16,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     permissions: frozenset[Permission]
     scopes: frozenset[str] = frozenset()
-    expires_at: datetime | None = None
 
     def must(self, permission: Permission) -> None:
         """Raise Forbidden unless the caller's role holds this permission."""

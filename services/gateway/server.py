@@ -5,6 +5,7 @@ of routes gives as well.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from libs.common import metrics, trace
+from libs.common.config import Config
 from services.gateway import cors, problems
 from services.gateway.auth import Auth
 from services.gateway.routing import Call, Route, Router
@@ -24,19 +26,23 @@ from services.gateway.routing import Call, Route, Router
 KEEPALIVE_S = 75.0
 UNKNOWN_ROUTE = "unknown"
 
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 log = structlog.get_logger(__name__)
 
 
 class Server(web.Server):
     """Serves a table of routes."""
 
-    def __init__(self, router: Router, auth: Auth, *, body_bytes_max: int, origins: cors.Origins) -> None:
+    def __init__(self, router: Router, auth: Auth, config: Config, origins: cors.Origins) -> None:
         super().__init__(
             self._serve, request_factory=self._request, access_log=None, keepalive_timeout=KEEPALIVE_S
         )
         self._router = router
         self._auth = auth
-        self._body_bytes_max = body_bytes_max
+        self._body_bytes_max = config.body_bytes_max
+        self._access_log = config.log_level == "debug"
         self._origins = origins
         self._measures = _Measures()
 
@@ -65,10 +71,7 @@ class Server(web.Server):
                 return preflight
             route, parameters = self._router.match(request.method, _path(request))
             route_name = route.path
-            call = Call(request, parameters)
-            name = f"{route.method} {route.path}"
-            with trace.continued(name, request.headers.get("traceparent", "")):
-                response = await self._answer(route, call)
+            response = await self._answer(route, Call(request, parameters))
         except ConnectionError:
             # Nobody is left to answer.
             raise
@@ -77,10 +80,19 @@ class Server(web.Server):
         self._origins.allow(request, response)
         took_s = time.perf_counter() - began_s
         self._measures.note(request.method, route_name, response.status, took_s)
-        log.debug("request", method=request.method, path=request.path, status=response.status, took_s=took_s)
+        if self._access_log:
+            log.debug(
+                "request", method=request.method, path=request.path, status=response.status, took_s=took_s
+            )
         return response
 
     async def _answer(self, route: Route, call: Call) -> web.StreamResponse:
+        given = call.request.headers.get("traceparent", "")
+        traceparent = given if _TRACEPARENT.fullmatch(given) else ""
+        with trace.continued(f"{route.method} {route.path}", traceparent):
+            return await self._handle(route, call)
+
+    async def _handle(self, route: Route, call: Call) -> web.StreamResponse:
         if route.permission is not None:
             call.caller = await self._auth.identify(call.request)
             call.caller.must(route.permission)
