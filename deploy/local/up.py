@@ -178,8 +178,9 @@ async def _start_postgres(system: System) -> None:
         system.postgres_dsn = settings.postgres_dsn
         return
     password = system.secrets[secrets.POSTGRES_PASSWORD]
-    port = ports.free_port(preferred=postgres_server.PORT_USUAL)
     await asyncio.to_thread(postgres_server.initialise, home.postgres, password)
+    # Chosen only now: making a cluster takes long enough for another `up` to take the same port.
+    port = ports.free_port(preferred=postgres_server.PORT_USUAL)
 
     async def ready(pid: int) -> bool:
         return postgres_server.accepts(home.postgres, pid)
