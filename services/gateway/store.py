@@ -1,6 +1,5 @@
 """Questions to the store, which answers them from its read models, and commands that it decides."""
 
-from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -42,14 +41,12 @@ class Store:
         self._positions = positions
         self._definitions = definitions
 
-    async def ask(
-        self, noun: str, query: Query, *, header: str | None = None, include: Mapping[str, int] | None = None
-    ) -> Answer:
-        """Ask about a noun; the answer includes what this gateway or the caller's header knows of, and `include` (D11).
+    async def ask(self, noun: str, query: Query, *, header: str | None = None) -> Answer:
+        """Ask about a noun; the answer includes what this gateway or the caller's header knows of (D11).
 
         Raises what the store refuses with, Unavailable when none answers.
         """
-        after = {**self._positions.of(query.company_id, header), **(include or {})}
+        after = self._positions.of(query.company_id, header)
         if after:
             query = msgspec.structs.replace(query, after=after)
         reply = await rpc.call(self._bus, subjects.query(noun), query)

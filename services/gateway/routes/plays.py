@@ -89,25 +89,16 @@ class PlayRoutes:
 
     async def _get(self, call: Call) -> web.Response:
         wish = GetPlay(company_id=call.caller.company_id, play_id=_play_id(call))
-        answer = await self._ask(call, wish, wish.play_id)
+        answer = await self._ask(call, wish)
         return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
 
     async def _layers(self, call: Call) -> web.Response:
         wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call))
-        answer = await self._ask(call, wish, wish.play_id)
+        answer = await self._ask(call, wish)
         return reply([whole_seconds(layer) for layer in _decode_layers(answer.data)], headers=answer.headers)
 
-    async def _ask(self, call: Call, wish: Query, play_id: str) -> Answer:
-        header = call.request.headers.get(HEADER)
-        try:
-            return await self._parts.store.ask("play", wish, header=header)
-        except NotFound:
-            # A play can be read from the moment it was accepted (D11), by whichever gateway that was.
-            place = await self._parts.plays.find(wish.company_id, play_id)
-            if place is None:
-                raise
-            include = {subjects.plays_stream(place.key.shard): place.sequence}
-            return await self._parts.store.ask("play", wish, header=header, include=include)
+    async def _ask(self, call: Call, wish: Query) -> Answer:
+        return await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
 
     async def _cancel(self, call: Call) -> web.Response:
         place = await self._open_place(call)

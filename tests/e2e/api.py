@@ -1,0 +1,184 @@
+"""A client for tests: drives the HTTP API and the socket of a running system."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol, Self
+
+import aiohttp
+
+WITHIN_S = 20.0
+POLL_S = 0.02
+TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
+Json = Any
+
+
+class System(Protocol):
+    """What the driver needs to know of a running system."""
+
+    base_url: str
+    email: str
+    password: str
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    json: Json
+    headers: dict[str, str]
+
+
+class Api:
+    """A logged-in client of one system. Calls that should succeed fail the test with the answer when they do not."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        # unsafe: cookies for an IP address, which is what tests connect to.
+        self._session = aiohttp.ClientSession(base_url, cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    @classmethod
+    @asynccontextmanager
+    async def logged_in(cls, system: System) -> AsyncIterator[Self]:
+        """Log in as the system's admin, until the end of the block."""
+        async with cls(system.base_url) as api:
+            await api.login(system.email, system.password)
+            yield api
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    # ── any call ────────────────────────────────────────────────────────────────────────────────────
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Json = None,
+        *,
+        raw: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Make a call and return whatever is answered."""
+        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        async with self._session.request(method, path, data=data, headers=headers) as response:
+            text = await response.text()
+            return Answer(response.status, json.loads(text) if text else None, dict(response.headers))
+
+    async def get(self, path: str) -> Json:
+        """Return what a GET answers."""
+        return _good(await self.call("GET", path), 200)
+
+    async def post(self, path: str, body: Json = None, *, status: int = 200) -> Json:
+        """Return what a POST answers."""
+        return _good(await self.call("POST", path, body), status)
+
+    async def put(self, path: str, body: Json) -> Json:
+        """Return what a PUT answers."""
+        return _good(await self.call("PUT", path, body), 200)
+
+    async def delete(self, path: str) -> Json:
+        """Return what a DELETE answers."""
+        return _good(await self.call("DELETE", path), 200)
+
+    async def refused(
+        self, method: str, path: str, body: Json = None, *, raw: bytes | None = None
+    ) -> tuple[int, str]:
+        """Return status and code of a call that must be refused, in the API's error format."""
+        answer = await self.call(method, path, body, raw=raw)
+        assert answer.status >= 400, answer
+        assert set(answer.json) == {"error", "message", "statusCode"}, answer
+        assert answer.json["statusCode"] == answer.status, answer
+        assert answer.json["message"], answer
+        return answer.status, answer.json["error"]
+
+    # ── what tests do all the time ──────────────────────────────────────────────────────────────────
+
+    async def login(self, email: str, password: str) -> Json:
+        """Open a session; the cookie is kept."""
+        return await self.post("/api/auth/login", {"email": email, "password": password})
+
+    async def create_flow(self, name: str, *layers: Json, **fields: Json) -> Json:
+        """Define a flow with these steps and return it. A step needs an `appId`; its `ref` is its name by default."""
+        flow = await self.post("/api/flows", {"name": name, **fields}, status=201)
+        for layer in layers:
+            await self.add_layer(flow["id"], **layer)
+        return await self.get(f"/api/flows/{flow['id']}")
+
+    async def add_layer(self, flow_id: str, **fields: Json) -> Json:
+        """Add a step to a flow."""
+        fields.setdefault("name", fields.get("ref", "step"))
+        return await self.post(f"/api/flows/{flow_id}/layers", fields, status=201)
+
+    async def run(
+        self, flow_id: str, args: Json = None, *, wait: float | None = None, **fields: Json
+    ) -> Json:
+        """Start a play and return the answer; with `wait`, when it ended."""
+        body = {**fields} if args is None else {"args": args, **fields}
+        query = "" if wait is None else f"?wait={wait:g}"
+        return await self.post(f"/api/flows/{flow_id}/run{query}", body)
+
+    async def wait_for(self, play_id: str, *states: str, within_s: float = WITHIN_S) -> Json:
+        """Poll a play until it is in one of these states (any end, when none is named) and return it."""
+        wanted = frozenset(states) or TERMINAL
+
+        async def reached() -> Json:
+            play = await self.get(f"/api/plays/{play_id}")
+            return play if play["state"] in wanted else None
+
+        return await eventually(reached, within_s=within_s)
+
+    async def finished(self, flow_id: str, args: Json = None, **fields: Json) -> Json:
+        """Run a flow and return its play when it ended."""
+        started = await self.run(flow_id, args, **fields)
+        return await self.wait_for(started["playId"])
+
+    async def layers_of(self, play_id: str) -> dict[str, Json]:
+        """Return the recorded steps of a play by ref."""
+        return {layer["ref"]: layer for layer in await self.get(f"/api/plays/{play_id}/layers")}
+
+    @asynccontextmanager
+    async def socket(self, query: str = "") -> AsyncIterator["Frames"]:
+        """Open `/api/ws` until the end of the block."""
+        async with self._session.ws_connect(f"/api/ws{query}") as connection:
+            yield Frames(connection)
+
+
+class Frames:
+    """The frames of one socket."""
+
+    def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+        self.connection = connection
+
+    async def next(self, within_s: float = WITHIN_S) -> Json:
+        """Return the next frame."""
+        return await self.connection.receive_json(timeout=within_s)
+
+    async def until(self, kind: str, *, play_id: str = "", within_s: float = WITHIN_S) -> list[Json]:
+        """Return all frames up to and including the first of this type (of this play)."""
+        frames: list[Json] = []
+        async with asyncio.timeout(within_s):
+            while True:
+                frame = await self.next(within_s)
+                frames.append(frame)
+                if frame["type"] == kind and play_id in ("", frame["playId"]):
+                    return frames
+
+
+async def eventually(condition: Callable[[], Awaitable[Json]], *, within_s: float = WITHIN_S) -> Json:
+    """Return the first true value of the condition. Fails when none comes in time."""
+    deadline_s = time.monotonic() + within_s
+    while not (value := await condition()):
+        assert time.monotonic() < deadline_s, f"not within {within_s} s: {condition.__qualname__}"
+        await asyncio.sleep(POLL_S)
+    return value
+
+
+def _good(answer: Answer, status: int) -> Json:
+    assert answer.status == status, f"{answer.status} instead of {status}: {answer.json}"
+    return answer.json
