@@ -1,13 +1,13 @@
 """What modules use of the expression language, its objections told as a step's failure."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from libs.expressions import (
     Expression,
     ExpressionError,
+    NeedsValue,
     PatternError,
     Scope,
     compile_expression,
@@ -24,19 +24,12 @@ EXPRESSIONS_CACHED_MAX = 512
 OfElement = Callable[[Any, Scope], Any]
 
 
-@contextmanager
-def expression_errors() -> Iterator[None]:
-    """Turn an expression that cannot be read or evaluated into a final failure of the step."""
-    try:
-        yield
-    except (ExpressionError, Fault) as error:
-        raise ModuleFailed(str(error), code="EXPRESSION_ERROR", final=True) from error
-
-
 def text_of(value: Any) -> str:
     """Return the canonical text of a JSON value (spec flow8 section 7)."""
-    with expression_errors():
+    try:
         return stringify(value)
+    except Fault as fault:
+        raise _failed(fault) from fault
 
 
 def pattern_of(pattern: str) -> Any:
@@ -62,8 +55,10 @@ def scope_of(step: Step, element: int | None = None) -> Scope:
 
 def render(template: str, data: Any, step: Step) -> str:
     """Return a Go template's text for this data."""
-    with expression_errors():
+    try:
         return render_go_template(template, data, scope=scope_of(step))
+    except (ExpressionError, NeedsValue) as error:
+        raise _failed(error) from error
 
 
 def each(source: Any, items: list[Any], step: Step) -> Iterator[Any]:
@@ -73,12 +68,22 @@ def each(source: Any, items: list[Any], step: Step) -> Iterator[Any]:
     objects are evaluated inside, where only text with braces is an expression; other values stand for themselves.
     Raises ModuleFailed (final, EXPRESSION_ERROR).
     """
-    with expression_errors():
+    try:
         of_element = _compiled(source, bare=True)
-    for index, item in enumerate(items):
-        with expression_errors():
-            value = of_element(item, scope_of(step, index))
-        yield value
+        for index, item in enumerate(items):
+            yield of_element(item, scope_of(step, index))
+    except (ExpressionError, NeedsValue) as error:
+        raise _failed(error) from error
+
+
+def _failed(error: ExpressionError | NeedsValue | Fault) -> ModuleFailed:
+    sentence = str(error)
+    if isinstance(error, NeedsValue):
+        # What the text names was read before the module started; this key came up only inside it.
+        sentence = (
+            f"the KV key {error.key[3]!r} depends on the module's own data; read it in a step before this one"
+        )
+    return ModuleFailed(sentence, code="EXPRESSION_ERROR", final=True)
 
 
 def _compiled(source: Any, *, bare: bool) -> OfElement:

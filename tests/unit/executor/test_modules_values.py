@@ -173,6 +173,19 @@ def test_an_expression_that_cannot_be_evaluated_fails_for_good(app_id: str) -> N
     assert (failed.code, failed.final) == ("EXPRESSION_ERROR", True)
 
 
+@pytest.mark.parametrize(
+    ("app_id", "args"),
+    [
+        ("template", {"template": "{{ $kv.get .name }}", "data": {"name": "k"}}),
+        ("array-map", {"items": [{"name": "k"}], "expression": "{{ $kv.get .name }}"}),
+    ],
+)
+def test_a_kv_key_that_depends_on_the_data_fails_for_good(app_id: str, args: dict[str, Any]) -> None:
+    failed = failure(app_id, args)
+    assert (failed.code, failed.final) == ("EXPRESSION_ERROR", True)
+    assert failed.message.startswith("the KV key 'k' depends on the module's own data")
+
+
 def test_items_may_be_json_text() -> None:
     assert evaluated("array-map", {"items": "[1, 2]", "expression": "add . 1"})["items"] == [2, 3]
 
