@@ -1,0 +1,128 @@
+"""Flows by seed, and the modules that they call: every run of an effect is written down in the world."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+from msgspec import Struct
+
+from libs.common.messages.flow import Execution, Flow, Layer, Retry
+from services.executor.modules.contract import EffectModule, ModuleFailed, ModuleSkipped, PureModule, Services, Step
+from services.executor.modules.control import Delay
+from services.executor.modules.registry import Registry
+from tests.simulation.clockwork import EPOCH, PROCESS
+
+COMPANY = "c0"
+FLOW = "f0"
+
+
+class NoteArgs(Struct, frozen=True, kw_only=True):
+    """Args of `note`."""
+
+    value: Any = None
+    skip: bool = False
+
+
+class Note(PureModule[NoteArgs]):
+    """Says what it is told."""
+
+    app_id = "note"
+    docs = "Says what it is told."
+    Args = NoteArgs
+    args_example: dict[str, Any] = {}
+    out_example: dict[str, Any] = {"value": None}
+
+    def evaluate(self, args: NoteArgs, step: Step) -> dict[str, Any]:
+        if args.skip:
+            raise ModuleSkipped
+        return {"value": args.value, "ref": step.ref}
+
+
+class TouchArgs(Struct, frozen=True, kw_only=True):
+    """Args of `touch`: how long it takes, how many attempts fail, whether it never ends."""
+
+    ms: int = 0
+    fails: int = 0
+    hangs: bool = False
+
+
+class Touch(EffectModule[TouchArgs]):
+    """Touches the world, which remembers it."""
+
+    app_id = "touch"
+    docs = "Touches the world."
+    Args = TouchArgs
+    args_example: dict[str, Any] = {}
+    out_example: dict[str, Any] = {"attempt": 1}
+
+    async def run(self, args: TouchArgs, step: Step, services: Services) -> dict[str, Any]:
+        process = PROCESS.get()
+        assert process is not None
+        run = process.world.effects.begin(step)
+        if args.hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(args.ms / 1000)
+        process.world.effects.end(run)
+        if step.attempt <= args.fails:
+            raise ModuleFailed(f"attempt {step.attempt} was to fail")
+        return {"attempt": step.attempt}
+
+
+def registry() -> Registry:
+    """Return the modules of the simulated executors."""
+    return Registry([Note, Touch, Delay])
+
+
+def a_flow(random: Random, *, flow_id: str = FLOW) -> Flow:
+    """Return a flow of one to five groups with what a play can go through: all of its waits, retries, failures."""
+    layers: list[Layer] = []
+    for index in range(random.randint(1, 5)):
+        for _ in range(random.choice((1, 1, 1, 2, 3))):
+            layers.append(_a_layer(random, flow_id, index, len(layers)))
+    timeout = random.choice((0, 0, 0, 0, 25))
+    return Flow(
+        id=flow_id,
+        company_id=COMPANY,
+        permanent_id=flow_id,
+        name=flow_id,
+        enabled=True,
+        category="",
+        group_id=None,
+        kv_inherit="true",
+        kv_conflict="child",
+        execution=Execution(timeout=timeout),
+        version=1,
+        created_at=EPOCH,
+        updated_at=EPOCH,
+        layers=tuple(layers),
+    )
+
+
+def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
+    kind = random.choice(("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs"))
+    fields: dict[str, Any] = {"app_id": "touch"}
+    match kind:
+        case "note":
+            fields = {"app_id": "note", "args": {"value": "{{ $prev.args.n }}", "skip": random.random() < 0.1}}
+        case "touch":
+            fields["args"] = {"ms": random.choice((0, 1, 5, 80, 400))}
+        case "slow":
+            fields["args"] = {"ms": random.choice((4_000, 12_000, 20_000))}
+        case "delay":
+            fields = {"app_id": "delay", "args": {"ms": random.choice((20, 1_500, 4_000, 12_000))}}
+        case "flaky":
+            retry = Retry(count=2, delay_ms=random.choice((0, 100, 3_000)), backoff_multiplier=2.0, jitter=random.random() < 0.5)
+            fields |= {"args": {"ms": 10, "fails": random.choice((1, 2, 3))}, "retry": retry}
+        case "hangs":
+            retry = Retry(count=random.choice((0, 1)))
+            fields |= {"args": {"hangs": True}, "timeout": random.choice((1, 4)), "retry": retry}
+            fields["on_error"] = random.choice(("continue", "skip", "fail"))
+    if random.random() < 0.15:
+        fields["needs_approval"] = True
+    if random.random() < 0.08:
+        fields["defer_after_ms"] = random.choice((100, 5_000))
+    ref = f"s{number}"
+    if number and random.random() < 0.15:
+        asked = f"s{random.randrange(number)}"
+        fields["filters"] = ({"leftValue": f"{{{{ $prev.{asked}.state }}}}", "operator": "eq", "rightValue": random.choice(("FAIL", "DONE"))},)
+    return Layer(id=f"l{number}", flow_id=flow_id, name=ref, ref=ref, index=index, **fields)

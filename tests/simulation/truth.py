@@ -1,0 +1,267 @@
+"""What really happened, seen at the server the moment it became a fact, and the laws it must keep.
+
+I1 every accepted play ends or waits visibly, every command is acknowledged   I2 nothing after the end
+I3 an effect that is durably done never runs again, and runs once plus once for each fault   I4 one driver per epoch
+I5 no accepted command is dropped   I6 each fact once
+"""
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.codec import Commit, decode_commit, decode_message
+from libs.common.messages import play as m
+from libs.common.subjects import PlayKey, parse_play
+from services.executor.modules.contract import Step
+from services.executor.play import Play, evolve_commit
+from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
+from tests.simulation.server import Kept, Observer, Server
+
+WOKEN_LATE_S_MAX = 75.0
+
+
+class Violated(AssertionError):
+    """A law was broken; the message names it and the play."""
+
+
+class Truth(msgspec.Struct, kw_only=True):
+    """One play as the log has it, and its commands."""
+
+    key: PlayKey
+    play: Play = msgspec.field(default_factory=Play)
+    commits: list[Commit] = []
+    commands: dict[int, tuple[str, str, Any]] = {}  # by stream sequence: verb, id, command
+    ended_refs: dict[str, str] = {}
+    retries: set[tuple[str, int]] = set()
+    facts: set[tuple[str, str]] = set()
+
+
+class EffectRun(msgspec.Struct, kw_only=True):
+    """One run of an effect."""
+
+    play_id: str
+    ref: str
+    attempt: int
+    epoch: int
+    drive: Any
+    process: Process
+    began_at: float
+    ended: bool = False
+
+
+class Effects:
+    """Every run of every effect."""
+
+    def __init__(self, laws: "Laws", loop: SimLoop) -> None:
+        self.runs: list[EffectRun] = []
+        self._laws = laws
+        self._loop = loop
+
+    def begin(self, step: Step) -> EffectRun:
+        """Write down that an effect starts, and check that it may."""
+        process = PROCESS.get()
+        assert process is not None
+        drive = DRIVE.get()
+        run = EffectRun(
+            play_id=step.play_id,
+            ref=step.ref,
+            attempt=step.attempt,
+            epoch=drive.epoch,
+            drive=drive,
+            process=process,
+            began_at=self._loop.time(),
+        )
+        if process.state != "ghost":
+            self.runs.append(run)
+            self._laws.effect_begins(run, self.runs)
+        return run
+
+    def end(self, run: EffectRun) -> None:
+        """Write down that an effect ended by itself."""
+        run.ended = True
+
+
+class Laws(Observer):
+    """Follows the log and raises Violated where it breaks a law."""
+
+    def __init__(self, loop: SimLoop, faults: Counter[str]) -> None:
+        self.loop = loop
+        self.faults = faults
+        self.plays: dict[str, Truth] = {}
+        self.server: Server | None = None
+        self.slowest_wake_s = 0.0
+
+    def fail(self, law: str, play_id: str, text: str) -> None:
+        """Raise Violated."""
+        raise Violated(f"{law}: {text} (play {play_id}, at {self.loop.time():.3f} s)")
+
+    # ── what is stored ──────────────────────────────────────────────────────────────────────────────
+
+    def stored(self, kept: Kept) -> None:
+        key, last = parse_play(kept.subject)
+        truth = self.plays.get(key.play_id)
+        if truth is None:
+            truth = self.plays[key.play_id] = Truth(key=key)
+        if kept.subject.startswith("cmd."):
+            envelope = decode_message(kept.data)
+            truth.commands[kept.sequence] = (last, envelope.id, envelope.data)
+        elif kept.subject.startswith("evt."):
+            self._committed(truth, decode_commit(kept.data, sequence=kept.sequence), last)
+
+    def _committed(self, truth: Truth, commit: Commit, state: str) -> None:
+        play, play_id = truth.play, truth.key.play_id
+        if play.ended:
+            self.fail("I2", play_id, f"{[type(e).__name__ for e in commit.events]} after {play.status}")
+        if any(known.id == commit.id for known in truth.commits):
+            self.fail("I6", play_id, "one commit twice")
+        for event in commit.events:
+            self._event(truth, commit, event)
+        evolve_commit(play, commit)
+        truth.commits.append(commit)
+        if play.status != state:
+            self.fail("subject", play_id, f"a commit on {state} leaves the play in {play.status}")
+
+    def _event(self, truth: Truth, commit: Commit, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912
+        play, play_id = truth.play, truth.key.play_id
+        match event:
+            case m.PlayStarted():
+                if play.begun:
+                    self.fail("I6", play_id, "started twice")
+            case m.PlayResumed():
+                if event.epoch != play.epoch + 1:
+                    self.fail("I4", play_id, f"epoch {event.epoch} after {play.epoch}")
+                if event.reason == "wake":
+                    self._woken(truth, play.wait_until)
+            case m.CancelRequested() | m.ApprovalDecided():
+                fact = (commit.causation_id, type(event).__name__)
+                if fact in truth.facts:
+                    self.fail("I6", play_id, f"the fact of {commit.causation_id} twice")
+                truth.facts.add(fact)
+            case m.LayerCompleted() | m.LayerFailed():
+                if event.ref in truth.ended_refs:
+                    self.fail("I6", play_id, f"step {event.ref} ended twice")
+                truth.ended_refs[event.ref] = type(event).__name__
+            case m.LayerRetrying():
+                if (event.ref, event.attempt) in truth.retries:
+                    self.fail("I6", play_id, f"failure {event.attempt} of step {event.ref} counted twice")
+                run = play.layers.get(event.ref)
+                if event.attempt != (run.attempts if run else 0) + 1:
+                    self.fail("I6", play_id, f"failure {event.attempt} of step {event.ref} after {run and run.attempts}")
+                truth.retries.add((event.ref, event.attempt))
+            case m.PlayFailed():
+                if play.cancelled_by is not None and event.error_code != "CANCELLED":
+                    self.fail("I5", play_id, f"a cancelled play ended by {event.error_code}")
+            case m.PlayCompleted():
+                if play.cancelled_by is not None:
+                    self.fail("I5", play_id, f"a cancelled play ended in {event.state}")
+            case _:
+                pass
+
+    def _woken(self, truth: Truth, until: datetime | None) -> None:
+        if until is None:
+            self.fail("timer", truth.key.play_id, "woken from a wait that had no time")
+            return
+        late_s = self.loop.time() - (until - EPOCH).total_seconds()
+        self.slowest_wake_s = max(self.slowest_wake_s, late_s)
+        if late_s > WOKEN_LATE_S_MAX + 10 * self.faults["outage"]:
+            self.fail("timer", truth.key.play_id, f"woken {late_s:.1f} s late")
+
+    # ── what is acknowledged ────────────────────────────────────────────────────────────────────────
+
+    def acked(self, kept: Kept) -> None:
+        key, verb = parse_play(kept.subject)
+        truth = self.plays[key.play_id]
+        play = truth.play
+        _, id, command = truth.commands[kept.sequence]
+        if play.ended:
+            return
+        if not play.begun:
+            if verb == "start" or (verb == "cancel" and any(v == "start" for v, _, _ in truth.commands.values())):
+                self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
+            return
+        drives = play.driver is not None and play.driver.sequence == kept.sequence
+        if drives and play.status == "RUN":
+            self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
+        if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
+            self.fail("I1", key.play_id, "parked without a timer")
+        self._check_decided(truth, verb, id, command)
+
+    def _check_decided(self, truth: Truth, verb: str, id: str, command: Any) -> None:
+        play, play_id = truth.play, truth.key.play_id
+        if verb == "cancel" and play.cancelled_by is None:
+            self.fail("I5", play_id, "cancel acknowledged, and forgotten")
+        if verb == "wake" and play.status == "WAIT" and command.wait_id == play.wait_id:
+            self.fail("I1", play_id, "the wake of the wait at hand acknowledged, and forgotten")
+        if verb == "approve" and id not in play.applied:
+            for run in play.layers.values():
+                if run.waits_for == "approval" and run.approval is None and command.layer_id == run.layer_id:
+                    if command.at > self._waiting_since(truth, run.layer_id):
+                        self.fail("I5", play_id, "approval of a waiting step acknowledged, and forgotten")
+
+    def _waiting_since(self, truth: Truth, layer_id: str) -> datetime:
+        return max(
+            event.at
+            for commit in truth.commits
+            for event in commit.events
+            if isinstance(event, m.LayerWaiting) and event.layer_id == layer_id
+        )
+
+    def _has_timer(self, truth: Truth) -> bool:
+        assert self.server is not None
+        timer = self.server.timer_of(truth.key.timer)
+        if timer is not None and decode_message(timer.data).data.wait_id == truth.play.wait_id:
+            return True
+        return any(verb == "wake" and c.wait_id == truth.play.wait_id for verb, _, c in truth.commands.values())
+
+    # ── effects ─────────────────────────────────────────────────────────────────────────────────────
+
+    def effect_begins(self, run: EffectRun, runs: list[EffectRun]) -> None:
+        """Check I3 and I4 for a run that starts now."""
+        truth = self.plays[run.play_id]
+        if run.ref in truth.ended_refs:
+            self.fail("I3", run.play_id, f"step {run.ref} runs although its end is durable")
+        layer = truth.play.layers.get(run.ref)
+        if layer is None or layer.state != "RUN":
+            state = layer.state if layer else "NEW"
+            self.fail("I3", run.play_id, f"step {run.ref} runs although its start is not durable (it is {state})")
+        if (run.ref, run.attempt) in truth.retries:
+            self.fail("I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs although its failure is durable")
+        times = sum(r.play_id == run.play_id and r.ref == run.ref and r.attempt == run.attempt for r in runs)
+        if times > 1 + self.excuses():
+            self.fail("I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs {times} times: {self.faults}")
+        for other in runs:
+            if other.play_id == run.play_id and other.epoch == run.epoch and other.drive is not run.drive:
+                self.fail("I4", run.play_id, f"two drivers in epoch {run.epoch}")
+
+    def excuses(self) -> int:
+        """Return how often an effect may run again: each of these can take a play from a living driver."""
+        f = self.faults
+        return f["crash"] + f["stall"] + f["stop"] + f["outage"] + f["read_lost"] + f["revive"]
+
+    # ── at rest ─────────────────────────────────────────────────────────────────────────────────────
+
+    def unfinished(self) -> list[str]:
+        """Return what is still to be done, as sentences; empty at rest (I1)."""
+        assert self.server is not None
+        open_plays = []
+        for truth in self.plays.values():
+            play = truth.play
+            started = any(verb == "start" for verb, _, _ in truth.commands.values())
+            waits = play.status == "WAIT" and play.wait_until is None
+            if started and not play.ended and not (waits and self.pending_approvals(truth)):
+                open_plays.append(f"play {truth.key.play_id} is {play.status} in epoch {play.epoch}")
+        for consumer in self.server.consumers.values():
+            for sequence in consumer.unacked:
+                _, verb = parse_play(self.server.streams["PLAYS_0"].messages[sequence].subject)
+                open_plays.append(f"{verb} at {sequence} is not acknowledged")
+        return open_plays
+
+    def pending_approvals(self, truth: Truth) -> list[str]:
+        """Return the layers of a play that wait for a decision."""
+        return [
+            run.layer_id
+            for run in truth.play.layers.values()
+            if run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
+        ]

@@ -1,0 +1,379 @@
+"""A world by seed: several real executors on one simulated server, people who send commands, and what can go wrong.
+
+`World(seed).run()` plays it to its rest and raises Violated when it breaks a law; the same seed is the same world.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from random import Random
+from typing import Any, cast
+from unittest import mock
+
+import msgspec
+
+from libs.common import bus as bus_module
+from libs.common import ids
+from libs.common.codec import Context, encode_message, source_of
+from libs.common.config import Config
+from libs.common.health import Health
+from libs.common.messages import play as m
+from libs.common.messages.flow import Flow, FlowCreated
+from libs.common.subjects import PlayKey, definition, play_key
+from services.executor import app as app_module
+from services.executor.app import App
+from services.executor.drive import Drive
+from services.executor.modules.contract import Services
+from tests.simulation.clockwork import DRIVE, EPOCH, Process, SimLoop
+from tests.simulation.flows import COMPANY, a_flow, registry
+from tests.simulation.network import SimBus, Weather
+from tests.simulation.server import PLAYS, Server
+from tests.simulation.truth import Effects, Laws, Truth, Violated
+
+ACK_WAIT_S = 10.0
+TROUBLE_S = 45.0
+REST_S = 900.0
+SETTLE_S = 1.0
+BOOT_S = 0.5
+TURNS_MAX = 60_000
+
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What one world is made of and what goes wrong in it; drawn from a seed, or written by hand."""
+
+    executors: int = 2
+    cluster: bool = False
+    flows: list[Flow]
+    starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
+    cancels: list[tuple[float, int]] = []  # when, which play
+    approvals: float = 1.0  # how likely a pending approval is decided each time somebody looks
+    declines: float = 0.1
+    approve_times: int = 1
+    revives: list[tuple[float, int]] = []
+    crashes: list[tuple[float, int, int]] = []  # from when, which executor, after how many handles
+    stalls: list[tuple[float, int, int, float]] = []  # the same, and for how long
+    stops: list[tuple[float, int]] = []  # graceful: when, which executor
+    restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
+    skews: list[float] = []
+    weather: dict[str, float] = {}
+
+
+def draw(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    random = Random(seed)
+    kind = random.choice(("calm", "crash", "stall", "network", "restart", "stop", "all", "all"))
+    plays = random.randint(1, 3)
+    plan = Plan(
+        executors=random.choice((2, 2, 3)),
+        cluster=random.random() < 0.4,
+        flows=[a_flow(random, flow_id=f"f{n}") for n in range(plays)],
+        starts=[(random.uniform(0, 2), n, random.choice((1, 1, 1, 2))) for n in range(plays)],
+        approvals=random.choice((0.9, 0.4)),
+        approve_times=random.choice((1, 1, 2)),
+    )
+    for n in range(plays):
+        if random.random() < 0.3:
+            at = plan.starts[n][0] + random.choice((0.0, 0.002, random.uniform(0, 0.1), random.uniform(0, 30)))
+            plan.cancels.append((at, n))
+        if random.random() < 0.15:
+            plan.revives.append((plan.starts[n][0] + random.uniform(0, 20), n))
+    if kind in {"crash", "all"}:
+        plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
+    if kind in {"stall", "all"}:
+        plan.stalls = [(*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))]
+    if kind in {"stop", "all"}:
+        plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
+    if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
+        away_s = random.choice((0.2, 0.8, 2.5, 15.0))
+        plan.restarts = [(random.uniform(0.5, 20), away_s, random.uniform(0, 0.5))]
+    if kind in {"network", "all"}:
+        plan.weather = _weather(random)
+    if random.random() < 0.2:
+        plan.skews = [random.uniform(-2, 2) for _ in range(plan.executors)]
+    return plan
+
+
+def _fault(random: Random, executors: int) -> tuple[float, int, int]:
+    return (random.choice((0.0, random.uniform(0, 20))), random.randrange(executors), 1 + int(random.expovariate(1 / 60)))
+
+
+def _length_s(random: Random) -> float:
+    return random.choice((random.uniform(0.1, 4), random.uniform(4, 12), random.uniform(10, 35)))
+
+
+def _weather(random: Random) -> dict[str, float]:
+    names = ("append_lost", "append_ack_lost", "append_delayed", "read_lost", "nudge_lost", "ack_lost", "pull_lost")
+    chosen = {name: random.choice((0.02, 0.1, 0.3)) for name in random.sample(names, 2)}
+    if "read_lost" in chosen:
+        chosen["read_lost"] = 0.02
+    return {**chosen, "late": random.choice((0.0, 0.1)), "wake_twice": random.choice((0.0, 0.5))}
+
+
+class SeenDrive(Drive):
+    """The real Drive; what it starts can tell who started it."""
+
+    async def run(self) -> bool:
+        DRIVE.set(self)
+        return await super().run()
+
+
+class World:
+    """One simulated world."""
+
+    drive: type[Drive] = SeenDrive
+    app: type[App] = App
+
+    def __init__(self, seed: int, plan: Plan | None = None) -> None:
+        self.seed = seed
+        self.plan = plan or draw(seed)
+        self.random = Random(f"world {seed}")
+        self.loop = SimLoop(turns_max=TURNS_MAX)
+        self.faults: Counter[str] = Counter()
+        self.weather = Weather(random=Random(f"weather {seed}"), faults=self.faults, **self.plan.weather)
+        self.laws = Laws(self.loop, self.faults)
+        self.server = Server(
+            self.loop,
+            Random(f"server {seed}"),
+            self.weather,
+            self.laws,
+            ack_wait_s=ACK_WAIT_S,
+            cluster=self.plan.cluster,
+        )
+        self.laws.server = self.server
+        self.effects = Effects(self.laws, self.loop)
+        self.executors: list[Process] = []
+        self.graveyard: list[Process] = []
+        self._names = itertools.count()
+        self._keys: list[PlayKey] = []
+        self._ids = Random(f"ids {seed}")
+        self._calm = False
+        self._helpers: list[asyncio.Task[None]] = []
+
+    # ── from outside ────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> "World":
+        """Play the world to its rest. Raises Violated."""
+        with self._own_ids():
+            try:
+                self.loop.run_until_complete(self._live())
+            finally:
+                self.loop.sweep([*self.executors, *self.graveyard])
+        for error in self.loop.errors:
+            if error.get("exception") is not None:
+                raise Violated(f"an exception that nobody handled: {error}") from error["exception"]
+        return self
+
+    def digest(self) -> str:
+        """Return a hash of everything that was ever stored."""
+        digest = hashlib.blake2b(digest_size=16)
+        for kept in self.server.streams[PLAYS].messages.values():
+            digest.update(f"{kept.sequence} {kept.subject} {kept.at:.6f} ".encode() + kept.data)
+        return digest.hexdigest()
+
+    def story(self) -> str:
+        """Return the log of this world, one message a line."""
+        lines = []
+        for kept in self.server.streams[PLAYS].messages.values():
+            types = [part.split(b'"', 1)[0].decode() for part in kept.data.split(b'"type":"headrace.play.')[1:]]
+            lines.append(f"{kept.at:9.4f} {kept.sequence:4} {kept.subject:40} {' '.join(types)}")
+        for run in self.effects.runs:
+            lines.append(
+                f"{run.began_at:9.4f}      effect {run.play_id} {run.ref} attempt {run.attempt} epoch {run.epoch} "
+                f"on {run.process.name} {'ended' if run.ended else ''}"
+            )
+        return "\n".join(sorted(lines))
+
+    # ── the course of the world ─────────────────────────────────────────────────────────────────────
+
+    async def _live(self) -> None:
+        self._define()
+        for n in range(self.plan.executors):
+            self._spawn(self._skew(n))
+        await asyncio.sleep(BOOT_S)
+        plan = self.plan
+        self._at(0.0, *[(at, self._start, n, times) for at, n, times in plan.starts])
+        self._at(0.0, *[(at, self._cancel, n) for at, n in plan.cancels])
+        self._at(0.0, *[(at, self._revive, n) for at, n in plan.revives])
+        self._at(0.0, *[(at, self._arm_crash, n, handles) for at, n, handles in plan.crashes])
+        self._at(0.0, *[(at, self._arm_stall, n, handles, s) for at, n, handles, s in plan.stalls])
+        self._at(0.0, *[(at, self._stop, n) for at, n in plan.stops])
+        self._at(0.0, *[(at, self._restart_server, s, forget_s) for at, s, forget_s in plan.restarts])
+        approver = asyncio.create_task(self._approve_pending())
+        last_at = max((at for at, *_ in plan.starts), default=0.0)
+        has_faults = plan.crashes or plan.stalls or plan.stops or plan.restarts or plan.weather
+        await asyncio.sleep(TROUBLE_S if has_faults else last_at + SETTLE_S)
+        self._calm = self.weather.calm = True
+        for process in self.executors:
+            process.trips.clear()
+            process.go_on()
+        await self._rest()
+        approver.cancel()
+
+    async def _rest(self) -> None:
+        give_up_at = self.loop.time() + REST_S
+        while unfinished := self.laws.unfinished():
+            if self.loop.time() > give_up_at:
+                raise Violated(f"I1: not at rest {REST_S:g} s after the last fault: {'; '.join(unfinished)}")
+            await asyncio.sleep(SETTLE_S)
+
+    def _at(self, base_s: float, *events: tuple[Any, ...]) -> None:
+        for at, act, *args in events:
+            self.loop.call_later(base_s + at, act, *args)
+
+    @contextmanager
+    def _own_ids(self) -> Iterator[None]:
+        """Let this world's ids and retries come from its seed."""
+        random = self._ids
+
+        def hexed(bits: int) -> str:
+            return f"{random.getrandbits(bits):0{bits // 4}x}"
+
+        with (
+            mock.patch.object(ids, "commit_id", lambda: hexed(128)),
+            mock.patch.object(ids, "new_id", lambda: hexed(96)),
+            mock.patch.object(ids, "new_traceparent", lambda: f"00-{hexed(128)}-{hexed(64)}-00"),
+            mock.patch.object(bus_module, "random", random),
+            mock.patch.object(app_module, "Drive", self.drive),
+        ):
+            yield
+
+    # ── executors ───────────────────────────────────────────────────────────────────────────────────
+
+    def _skew(self, n: int) -> float:
+        return self.plan.skews[n] if self.plan.skews else 0.0
+
+    def _spawn(self, skew_s: float) -> None:
+        process = Process(f"e{next(self._names)}", self.loop, skew_s=skew_s)
+        process.world = self
+        process.bus = SimBus(self.server, process)
+        self.executors.append(process)
+        process.spawn(self._boot(process))
+
+    async def _boot(self, process: Process) -> None:
+        config = Config(ack_wait_s=ACK_WAIT_S, drive_slots=4, control_slots=2, instance=process.name)
+        process.app = self.app(
+            config,
+            process.bus,
+            Health({}),
+            clock=process,
+            registry=_REGISTRY,
+            services=Services(http=cast("Any", None), now=process.now, monotonic_s=process.monotonic_s),
+        )
+        await process.app.start()
+
+    def _pick(self, n: int) -> Process:
+        return self.executors[n % len(self.executors)]
+
+    def _arm_crash(self, n: int, handles: int) -> None:
+        self._pick(n).trip_after(handles, self._crash)
+
+    def _arm_stall(self, n: int, handles: int, length_s: float) -> None:
+        self._pick(n).trip_after(handles, lambda process: self._stall(process, length_s))
+
+    def _crash(self, process: Process) -> None:
+        if self._calm or process not in self.executors:
+            return
+        self.faults["crash"] += 1
+        process.kill()
+        self._bury(process)
+
+    def _bury(self, process: Process) -> None:
+        self.executors.remove(process)
+        self.graveyard.append(process)
+        loop, context = self.loop, self.loop.server_context
+        # The server may see the connection end at once, or wait for its ping.
+        loop.call_later(self.random.choice((0.001, 4.0)), self.server.forget, process.bus.connection, context=context)
+        loop.call_later(self.random.choice((0.05, 3.0)), self._spawn, process.skew_s, context=context)
+
+    def _stall(self, process: Process, length_s: float) -> None:
+        if self._calm or process not in self.executors:
+            return
+        self.faults["stall"] += 1
+        process.stall()
+        self.loop.call_later(length_s, process.go_on, context=self.loop.server_context)
+
+    def _stop(self, n: int) -> None:
+        process = self._pick(n)
+        if process.state != "running" or process.app is None:
+            return
+        self.faults["stop"] += 1
+        self.executors.remove(process)
+        self.graveyard.append(process)
+        self._helpers.append(process.spawn(self._leave(process)))
+        self.loop.call_later(0.5, self._spawn, process.skew_s, context=self.loop.server_context)
+
+    async def _leave(self, process: Process) -> None:
+        await process.app.stop()
+        self.server.forget(process.bus.connection)
+
+    # ── the server ──────────────────────────────────────────────────────────────────────────────────
+
+    def _restart_server(self, away_s: float, forget_s: float) -> None:
+        self.faults["restart"] += 1
+        if away_s > ACK_WAIT_S / 3:
+            self.faults["outage"] += 1
+        self.server.crash(forget_s=forget_s)
+        for connection in self.server.connections:
+            connection.cut()
+        self.loop.call_later(away_s, self._server_back)
+
+    def _server_back(self) -> None:
+        self.server.come_back()
+        for connection in list(self.server.connections):
+            delay_s = self.random.uniform(0.01, 0.3)
+            self.loop.call_later(delay_s, connection.repair, context=connection.process.context)
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _define(self) -> None:
+        for flow in self.plan.flows:
+            data = encode_message(
+                FlowCreated(at=EPOCH, flow=flow), id=f"flow-{flow.id}", context=Context(source="/", subject=flow.id)
+            )
+            self.server.store(definition("flow", COMPANY, flow.id), data, {})
+            self._keys.append(play_key(COMPANY, flow.id, f"p{len(self._keys)}", shards=1))
+
+    def _send(self, key: PlayKey, verb: str, command: m.Command, id: str, *, times: int = 1) -> None:
+        if self.server.is_down:
+            self.loop.call_later(0.5, lambda: self._send(key, verb, command, id, times=times))
+            return
+        context = Context(source=source_of(key.company_id, key.flow_id), subject=key.play_id)
+        for _ in range(times):
+            # Without a message id: a repeat beyond the duplicate window is stored again.
+            self.server.store(key.command(verb), encode_message(command, id=id, context=context), {})
+
+    def _now(self) -> Any:
+        return EPOCH + timedelta(seconds=self.loop.time())
+
+    def _start(self, n: int, times: int) -> None:
+        command = m.StartPlay(at=self._now(), definition=n + 1, flow_version=1, args={"n": n}, seed=f"seed {n}")
+        self._send(self._keys[n], "start", command, f"start-{n}", times=times)
+
+    def _cancel(self, n: int) -> None:
+        self._send(self._keys[n], "cancel", m.CancelPlay(at=self._now(), by="somebody"), f"cancel-{n}")
+
+    def _revive(self, n: int) -> None:
+        self.faults["revive"] += 1
+        self._send(self._keys[n], "revive", m.RevivePlay(at=self._now()), f"revive-{n}")
+
+    async def _approve_pending(self) -> None:
+        for look in itertools.count():
+            await asyncio.sleep(self.random.uniform(0.3, 2.0))
+            for truth in list(self.laws.plays.values()):
+                for layer_id in self.laws.pending_approvals(truth):
+                    if self.random.random() < self.plan.approvals:
+                        self._approve(truth, layer_id, look)
+
+    def _approve(self, truth: Truth, layer_id: str, look: int) -> None:
+        decision: m.Decision = "declined" if self.random.random() < self.plan.declines else "approved"
+        command = m.ApprovePlay(at=self._now(), layer_id=layer_id, decision=decision, by="somebody")
+        id = f"approve-{truth.key.play_id}-{layer_id}-{look}"
+        self._send(truth.key, "approve", command, id, times=self.plan.approve_times)
+
+
+_REGISTRY = registry()
