@@ -133,7 +133,7 @@ class Auth:
 
 def digest_of(secret: str) -> str:
     """Return the name under which a session is stored; the secret itself is stored nowhere."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def cookie_value(header: str, name: str) -> str:

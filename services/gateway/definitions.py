@@ -9,6 +9,7 @@ from libs.common.errors import NotFound
 from libs.common.messages.access import NameClaimed
 from libs.common.messages.flow import FlowEvent
 from services.gateway.latest import Latest
+from services.gateway.routing import shown
 
 FLOWS_MAX = 50_000
 NAMES_MAX = 50_000
@@ -51,7 +52,7 @@ class Definitions:
         if found is None and plausible(flow):
             found = await self._read(company_id, flow)
         if found is None or found.deleted:
-            raise NotFound(f"no flow {flow}", code="FLOW_NOT_FOUND")
+            raise NotFound(f"no flow {shown(flow)}", code="FLOW_NOT_FOUND")
         return found
 
     async def id_of(self, company_id: str, flow: str) -> str | None:

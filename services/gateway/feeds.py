@@ -14,6 +14,7 @@ from libs.common import codec, metrics, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, TooMany
 from services.gateway.frames import end_of, frames_of
+from services.gateway.positions import Positions
 from services.gateway.sockets import CLOSE_GOING_AWAY, Socket
 
 CHECK_INTERVAL_S = 5.0
@@ -27,8 +28,9 @@ log = structlog.get_logger(__name__)
 class Feed:
     """The events of one company, as they happen."""
 
-    def __init__(self, bus: Bus, company_id: str, shards: int) -> None:
+    def __init__(self, bus: Bus, known: Positions, company_id: str, shards: int) -> None:
         self._bus = bus
+        self._known = known
         self._company_id = company_id
         self._shards = shards
         self._subscription: Subscription | None = None
@@ -90,6 +92,8 @@ class Feed:
             log.error("commit_unreadable", subject=message.subject, sequence=sequence, error=str(error))  # noqa: TRY400
             return
         self.positions[key.shard] = max(self.positions[key.shard], found.end)
+        # Who reads a play because of a frame sees what the frame told.
+        self._known.note(self._company_id, subjects.plays_stream(key.shard), sequence)
         for socket in self.sockets:
             socket.offer(found)
 
@@ -97,8 +101,9 @@ class Feed:
 class Feeds:
     """The feeds of this process, one per company with sockets, and what all sockets need now and then."""
 
-    def __init__(self, bus: Bus, shards: int) -> None:
+    def __init__(self, bus: Bus, known: Positions, shards: int) -> None:
         self._bus = bus
+        self._known = known
         self._shards = shards
         self._feeds: dict[str, Feed] = {}
         self._count = 0
@@ -138,7 +143,7 @@ class Feeds:
             raise TooMany(f"this gateway serves {SOCKETS_MAX} sockets already")
         feed = self._feeds.get(company_id)
         if feed is None:
-            feed = self._feeds[company_id] = Feed(self._bus, company_id, self._shards)
+            feed = self._feeds[company_id] = Feed(self._bus, self._known, company_id, self._shards)
         self._count += 1
         feed.sockets.add(socket)
         try:

@@ -14,6 +14,7 @@ SIZE_DEFAULT = 25
 SIZE_MAX = 100
 # Past any list; keeps page times size inside 64 bits on its way to SQL.
 PAGE_MAX = 10**15
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # A `+` that a client did not escape arrives as a space.
 _LOST_PLUS = re.compile(r" (?=\d{2}:\d{2}$)")
@@ -42,10 +43,10 @@ def envelope(data: list[Any], *, total: int, page: Page) -> Envelope:
 
 
 def text(query: Mapping[str, str], name: str) -> str | None:
-    """Return a parameter, None when absent or empty. Raises Invalid when it holds U+0000."""
+    """Return a parameter, None when absent or empty. Raises Invalid for U+0000 and for what is no UTF-8."""
     value = query.get(name)
-    if value is not None and "\x00" in value:
-        raise Invalid(f"{name}: the character U+0000 is not allowed")
+    if value is not None and ("\x00" in value or _SURROGATE.search(value)):
+        raise Invalid(f"{name}: expected UTF-8 without the character U+0000")
     return value or None
 
 

@@ -33,7 +33,7 @@ class Parts(NamedTuple):
 
 def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
     """Return the parts of one gateway, not yet started."""
-    positions = Positions()
+    positions = Positions(config.shards)
     definitions = Definitions(bus, replicated=config.replicas > 1)
     return Parts(
         config=config,
@@ -44,7 +44,7 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
         definitions=definitions,
         plays=Plays(bus, config.shards),
         live=Live(bus, clock),
-        feeds=Feeds(bus, config.shards),
+        feeds=Feeds(bus, positions, config.shards),
         positions=positions,
         store=Store(bus, positions, definitions),
     )

@@ -11,6 +11,7 @@ from libs.common.bus import Bus
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowEvent
+from services.gateway.routing import shown
 
 HISTORY_PAGE_MAX = 256
 _ENDS = frozenset({codec.TYPE_NAMES[m.PlayCompleted], codec.TYPE_NAMES[m.PlayFailed]})
@@ -91,8 +92,8 @@ class Plays:
             if _is(layer, gate.layer_id, gate.ref, key.play_id):
                 return gate
         if named or await self._defines(definition, layer, key.play_id):
-            raise Refused(f"layer {layer} does not wait for an approval")
-        raise NotFound(f"play {key.play_id} has no layer {layer[:80]}", code="LAYER_NOT_FOUND")
+            raise Refused(f"layer {shown(layer)} does not wait for an approval")
+        raise NotFound(f"play {key.play_id} has no layer {shown(layer)}", code="LAYER_NOT_FOUND")
 
     async def _events(self, key: subjects.PlayKey) -> AsyncIterator[m.PlayEvent]:
         stream, since = subjects.plays_stream(key.shard), 1

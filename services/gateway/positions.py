@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from libs.common import subjects
 from libs.common.errors import Invalid
 
 HEADER = "Headrace-Sequence"
@@ -14,7 +15,8 @@ STREAMS_MAX = 64
 class Positions:
     """The highest sequence this gateway stored, or showed, per company and stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, shards: int) -> None:
+        self._streams = {subjects.DEFINITIONS, *map(subjects.plays_stream, range(shards))}
         self._known: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     def note(self, company_id: str, stream: str, sequence: int) -> None:
@@ -30,13 +32,14 @@ class Positions:
             known[stream] = sequence
 
     def of(self, company_id: str, header: str | None = None) -> dict[str, int]:
-        """Return what an answer must include: what is known here, and what the caller's header names.
+        """Return what an answer must include: what is known here, and what the caller's header names of our streams.
 
         Raises Invalid when the header is not in the form that `format_header` gives.
         """
         known = dict(self._known.get(company_id, ()))
         for stream, sequence in parse_header(header).items() if header else ():
-            known[stream] = max(sequence, known.get(stream, 0))
+            if stream in self._streams:
+                known[stream] = max(sequence, known.get(stream, 0))
         return known
 
 

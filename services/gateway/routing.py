@@ -10,6 +10,7 @@ from libs.common.messages.access import Permission
 from services.gateway.principal import NOBODY, Principal
 
 PARAMETER = "{}"
+SHOWN_CHARS_MAX = 100
 
 
 class MethodNotAllowed(HeadraceError):
@@ -21,6 +22,12 @@ class MethodNotAllowed(HeadraceError):
     def __init__(self, message: str, *, allow: Iterable[str]) -> None:
         super().__init__(message)
         self.allow = ", ".join(sorted(allow))
+
+
+def shown(text: str) -> str:
+    """Return a caller's text as a message may repeat it: ASCII, and not endless."""
+    # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
+    return text[:SHOWN_CHARS_MAX].encode("ascii", "backslashreplace").decode()
 
 
 class Call:
@@ -87,12 +94,12 @@ class Router:
             if child is None:
                 child = node.children.get(PARAMETER) if segment else None
                 if child is None:
-                    raise NotFound(f"no such path: {path}")
+                    raise NotFound(f"no such path: {shown(path)}")
                 parameters += (segment,)
             node = child
         route = node.routes.get("GET" if method == "HEAD" else method)
         if route is not None:
             return Match(route, parameters)
         if not node.routes:
-            raise NotFound(f"no such path: {path}")
-        raise MethodNotAllowed(f"{path} does not take {method}", allow=node.routes)
+            raise NotFound(f"no such path: {shown(path)}")
+        raise MethodNotAllowed(f"{shown(path)} does not take {shown(method)}", allow=node.routes)

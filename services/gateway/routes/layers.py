@@ -12,7 +12,7 @@ from services.gateway.answers import Deleted, FlowDetail, reply
 from services.gateway.definitions import Definition
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
-from services.gateway.routing import Call, Route
+from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
 _fields = msgspec.json.Decoder(m.LayerFields)
@@ -107,4 +107,4 @@ def _one(answer: Answer, layer_id: str, *, status: int = 200) -> web.Response:
 
 
 def _missing(layer_id: str) -> NotFound:
-    return NotFound(f"no layer {layer_id[:80]}", code="LAYER_NOT_FOUND")
+    return NotFound(f"no layer {shown(layer_id)}", code="LAYER_NOT_FOUND")

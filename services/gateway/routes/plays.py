@@ -16,7 +16,7 @@ from services.gateway.live import Seen, Test
 from services.gateway.parts import Parts
 from services.gateway.plays import Place, decision_in, end_in
 from services.gateway.positions import HEADER
-from services.gateway.routing import Call, Route
+from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
 APPEND_DEADLINE_S = 5.0
@@ -136,7 +136,7 @@ class PlayRoutes:
             raise Unavailable("the decision is stored and not yet applied; look at the play again")
         decided = decision_in(codec.decode_commit(seen.data, sequence=0).events, gate.ref)
         if decided is None or (decided.by, decided.decision) != (command.by, command.decision):
-            raise Refused(f"somebody else has decided on layer {fields.layer_id} just now")
+            raise Refused(f"somebody else has decided on layer {shown(fields.layer_id)} just now")
         answer = ApprovalAnswered(
             play_id=place.key.play_id, layer_id=gate.layer_id, decision=fields.decision, state=seen.state
         )
@@ -179,7 +179,7 @@ class PlayRoutes:
 def _play_id(call: Call) -> str:
     play_id = call.parameters[0]
     if not ids.is_id(play_id):
-        raise NotFound(f"no play {play_id[:80]}", code="PLAY_NOT_FOUND")
+        raise NotFound(f"no play {shown(play_id)}", code="PLAY_NOT_FOUND")
     return play_id
 
 

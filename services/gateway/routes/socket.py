@@ -7,7 +7,7 @@ from libs.common.errors import Forbidden, Invalid, NotFound, Unavailable
 from services.gateway import paging
 from services.gateway.cors import Origins
 from services.gateway.parts import Parts
-from services.gateway.routing import Call, Route
+from services.gateway.routing import Call, Route, shown
 from services.gateway.sockets import CLOSE_S_MAX, Socket, Wish, parse_since
 
 # What clients say is ignored; more than this ends the connection.
@@ -58,8 +58,8 @@ class SocketRoutes:
         if flow is not None:
             flow_id = await self._parts.definitions.id_of(company_id, flow)
             if flow_id is None:
-                raise NotFound(f"no flow {flow[:80]}", code="FLOW_NOT_FOUND")
+                raise NotFound(f"no flow {shown(flow)}", code="FLOW_NOT_FOUND")
         if play_id is not None and not ids.is_id(play_id):
-            raise NotFound(f"no play {play_id[:80]}", code="PLAY_NOT_FOUND")
+            raise NotFound(f"no play {shown(play_id)}", code="PLAY_NOT_FOUND")
         positions = None if since is None else parse_since(since, self._parts.config.shards)
         return Wish(company_id=company_id, flow_id=flow_id, play_id=play_id, since=positions)
