@@ -153,7 +153,9 @@ class PullConsumer:
                     await asyncio.sleep(PULL_RETRY_DELAY_S)
             self._change.clear()
             try:
-                await asyncio.wait_for(self._change.wait(), PULL_HEARTBEAT_S * 2)
+                # Not wait_for: on 3.11 it loses a cancellation that comes with the event.
+                async with asyncio.timeout(PULL_HEARTBEAT_S * 2):
+                    await self._change.wait()
             except TimeoutError:
                 self._forget_silent_request()
 

@@ -273,11 +273,13 @@ class App:
         interval_s = self._config.ack_wait_s / 3
         while True:
             await asyncio.sleep(interval_s)
-            for drive in list(self._drives.values()):
-                try:
-                    await drive.heartbeat()
-                except Unavailable as error:
-                    log.warning("heartbeat_failed", play=drive.key.play_id, error=error.message)
+            await asyncio.gather(*(self._beat(drive) for drive in list(self._drives.values())))
+
+    async def _beat(self, drive: Drive) -> None:
+        try:
+            await drive.heartbeat()
+        except Unavailable as error:
+            log.warning("heartbeat_failed", play=drive.key.play_id, error=error.message)
 
     async def _hand_over(self, drive: Drive) -> None:
         """Ask for another driver, durably, before letting go: nobody has to wait for a redelivery."""

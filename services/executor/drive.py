@@ -319,6 +319,7 @@ class Drive:
             idempotency_key=f"{self.key.play_id}:{step.ref}",
             attempt=(run.attempts if run else 0) + 1,
             now=self._now(),
+            seed=steps.seed_of(self.play, step.ref),
         )
 
     async def _collect(self) -> None:
@@ -348,7 +349,8 @@ class Drive:
         """Sleep until a step ended, something new is in the log, or the next waiting step is due."""
         timeout = None if until is None else max(0.0, (until - self._now()).total_seconds())
         try:
-            await asyncio.wait_for(self._wake.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
         except TimeoutError:
             return
         finally:

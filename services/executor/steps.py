@@ -79,9 +79,14 @@ def scope_of(play: Play, plan: Plan, play_id: str, ref: str, now: datetime) -> S
         play_id=play_id,
         company_id=plan.flow.company_id,
         now=now,
-        seed=f"{play.seed}:{ref}",
+        seed=seed_of(play, ref),
         kv={},
     )
+
+
+def seed_of(play: Play, ref: str) -> str:
+    """Return where a step's random choices derive from (D8)."""
+    return f"{play.seed}:{ref}"
 
 
 def passes_filters(step: Step, scope: Scope) -> bool | Failed:
@@ -153,7 +158,7 @@ def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcom
     # What later steps see is what the log will give back: the round trip makes both the same value.
     try:
         data = msgspec.json.encode(out)
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         return Failed(f"the output is not JSON: {error}", "MODULE_ERROR", final=True)
     if len(data) > bytes_max:
         error = f"the output has {len(data)} bytes, more than the {bytes_max} a step may have"
