@@ -36,6 +36,11 @@ class Settings:
     nats_url: str = ""
     postgres_dsn: str = ""
 
+    def free_port(self, usual: int) -> int:
+        """Return the port where a server is usually found, if it is free and this is not one system of many."""
+        # Who lets the gateway's port be any expects several systems: they would race for the usual ports.
+        return ports.free_port(preferred=usual if self.port else None)
+
 
 def settings(environ: Mapping[str, str], counts: Mapping[str, int]) -> Settings:
     """Read what was asked for from the environment. Raises CannotStart for a value that makes no sense."""
@@ -100,9 +105,7 @@ async def up(settings: Settings, when_ready: WhenReady) -> None:
         rotate_logs(home)
         port = settings.port or ports.free_port(host=settings.host)
         with ports.hold(port, settings.host):
-            mcp_port = int(
-                settings.environ.get("HEADRACE_MCP_PORT") or ports.free_port(preferred=MCP_PORT_USUAL)
-            )
+            mcp_port = int(settings.environ.get("HEADRACE_MCP_PORT") or settings.free_port(MCP_PORT_USUAL))
             system = System(settings, home, secrets.load(home, settings.environ), port, mcp_port)
             await _run(system, when_ready)
 
@@ -159,7 +162,7 @@ async def _start_nats(system: System) -> None:
     if settings.nats_url:
         system.nats_url = settings.nats_url
         return
-    port = ports.free_port(preferred=nats_server.PORT_USUAL)
+    port = settings.free_port(nats_server.PORT_USUAL)
     values = nats_server.environment(port=port, store=home.nats, durability=settings.durability)
     spec = Spec(
         name="nats-0",
@@ -180,7 +183,7 @@ async def _start_postgres(system: System) -> None:
     password = system.secrets[secrets.POSTGRES_PASSWORD]
     await asyncio.to_thread(postgres_server.initialise, home.postgres, password)
     # Chosen only now: making a cluster takes long enough for another `up` to take the same port.
-    port = ports.free_port(preferred=postgres_server.PORT_USUAL)
+    port = settings.free_port(postgres_server.PORT_USUAL)
 
     async def ready(pid: int) -> bool:
         return postgres_server.accepts(home.postgres, pid)

@@ -153,9 +153,18 @@ async def test_a_child_does_not_outlive_a_parent_that_was_killed() -> None:
     await eventually(lambda: not is_alive(child))
 
 
+def a_running_executor(of_home: Path) -> "subprocess.Popen[bytes]":
+    """A process that looks like the executor of that home, when it has come to run."""
+    command = [sys.executable, "-c", SLEEPER, "services.executor"]
+    process = subprocess.Popen(command, env={"HEADRACE_HOME": str(of_home)}, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as said:
+        said.readline()
+    return process
+
+
 def test_a_process_left_behind_is_ended(home: Home) -> None:
-    environ = {"HEADRACE_HOME": str(home.root)}
-    left = subprocess.Popen([sys.executable, "-c", SLEEPER, "services.executor"], env=environ)
+    left = a_running_executor(home.root)
     home.write_run("executor-0.pid", str(left.pid))
     end_stale(home)
     assert left.wait(WITHIN_S) == -signal.SIGKILL
@@ -163,13 +172,13 @@ def test_a_process_left_behind_is_ended(home: Home) -> None:
 
 
 def test_a_stranger_that_got_the_old_pid_is_left_alone(home: Home) -> None:
-    environ = {"HEADRACE_HOME": "/somewhere/else"}
-    stranger = subprocess.Popen([sys.executable, "-c", SLEEPER, "services.executor"], env=environ)
+    stranger = a_running_executor(Path("/somewhere/else"))
     home.write_run("executor-0.pid", str(stranger.pid))
     end_stale(home)
-    assert stranger.poll() is None
+    alive = stranger.poll() is None
     stranger.kill()
     stranger.wait()
+    assert alive
 
 
 def test_a_home_is_for_one_system_at_a_time(home: Home) -> None:
