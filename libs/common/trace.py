@@ -14,6 +14,7 @@ from libs.common import ids
 _propagator = TraceContextTextMapPropagator()
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 _provider: Any = None
+_NO_SPAN: AbstractContextManager[Span] = nullcontext(otel.INVALID_SPAN)
 
 
 def configure(*, service: str, instance: str, endpoint: str) -> None:
@@ -88,11 +89,8 @@ def _recorded(name: str, traceparent: str, kind: SpanKind, attributes: dict[str,
             _current.reset(token)
 
 
-@contextmanager
-def span(name: str, **attributes: Any) -> Iterator[Span]:
-    """A step of the work at hand."""
+def span(name: str, **attributes: Any) -> AbstractContextManager[Span]:
+    """A step of the work at hand; free when spans are not exported."""
     if _provider is None:
-        yield otel.INVALID_SPAN
-        return
-    with otel.get_tracer("headrace").start_as_current_span(name, attributes=attributes) as current:
-        yield current
+        return _NO_SPAN
+    return otel.get_tracer("headrace").start_as_current_span(name, attributes=attributes)

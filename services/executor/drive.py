@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from prometheus_client import Histogram
 
 from libs.common import ids, metrics, trace
 from libs.common.bus import Appended, Bus, Expected
@@ -33,6 +34,9 @@ CONFLICT_PAUSE_S = 0.005
 PURE_STEPS_PER_TURN = 64
 
 log = structlog.get_logger(__name__)
+
+_STEP_SECONDS: dict[tuple[str, str], Histogram] = {}
+_ACCEPTED = metrics.COMMITS.labels("accepted")
 
 
 class Fenced(Exception):
@@ -334,6 +338,8 @@ class Drive:
 
     async def _abandon(self) -> None:
         """Stop every running step; what it would have said is not recorded."""
+        if not self._tasks:
+            return
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
@@ -397,7 +403,7 @@ class Drive:
         except Conflict:
             metrics.COMMITS.labels("conflict").inc()
             return await self._reconcile(commit_id)
-        metrics.COMMITS.labels("accepted").inc()
+        _ACCEPTED.inc()
         self._accepted(appended.sequence)
         return True
 
@@ -489,4 +495,9 @@ async def publish_timer(bus: Bus, key: PlayKey, play: Play, sequence: int, conte
 
 
 def _observe(step: Step, outcome: steps.Outcome, seconds: float) -> None:
-    metrics.STEP_SECONDS.labels(step.layer.app_id, type(outcome).__name__).observe(seconds)
+    # Finding a metric by its labels takes longer than most pure steps; each is looked up once.
+    labels = (step.layer.app_id, type(outcome).__name__)
+    metric = _STEP_SECONDS.get(labels)
+    if metric is None:
+        metric = _STEP_SECONDS[labels] = metrics.STEP_SECONDS.labels(*labels)
+    metric.observe(seconds)

@@ -30,6 +30,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     layer: Layer
+    ref: str
     order: int
     group: int
     args: Template | None
@@ -38,11 +39,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     pure: bool
     broken: str | None = None
     broken_code: str = "EXPRESSION_ERROR"
-
-    @property
-    def ref(self) -> str:
-        """Return the layer's ref."""
-        return self.layer.ref
 
     @property
     def timeout_s(self) -> float:
@@ -72,7 +68,7 @@ def compile_plan(flow: Flow, *, definition: int, modules: Mapping[str, Traits]) 
 
 
 def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None) -> Step:
-    parts: dict[str, Any] = {"layer": layer, "order": order, "group": group}
+    parts: dict[str, Any] = {"layer": layer, "ref": layer.ref, "order": order, "group": group}
     nothing: dict[str, Any] = {"args": None, "filters": None, "handles": frozenset(), "pure": True}
     if traits is None:
         broken = f"there is no module {layer.app_id!r} on this executor"
