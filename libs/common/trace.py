@@ -1,7 +1,7 @@
 """Tracing: OpenTelemetry spans when an OTLP endpoint is configured, the W3C `traceparent` carried through always."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
