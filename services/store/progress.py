@@ -76,7 +76,9 @@ class Progress:
         entry = (sequence, future)
         self._waiting.setdefault(stream, []).append(entry)
         try:
-            await asyncio.wait_for(future, timeout_s)
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the result.
+            async with asyncio.timeout(timeout_s):
+                await future
             return True
         except TimeoutError:
             return False

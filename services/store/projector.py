@@ -111,6 +111,7 @@ class Projector:
         await self._reader.open(after=checkpoint)
         while True:
             records = await self._reader.batch(BATCH_MESSAGES_MAX, timeout_s=IDLE_ANNOUNCE_S)
+            began = self._loop.time()
             if records:
                 checkpoint = await self._projection.write(connection, records, before=checkpoint)
                 self._projected.inc(len(records))
@@ -118,6 +119,7 @@ class Projector:
                 return
             self._lag.set(self._reader.behind)
             await self._announce(checkpoint)
+            await asyncio.sleep(max(0.0, began + self._projection.interval_s - self._loop.time()))
 
     async def _announce(self, checkpoint: int) -> None:
         self._progress.note(self._stream, checkpoint)

@@ -1,37 +1,30 @@
 """The table `layers`: one row per step of a play that was reached."""
 
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from libs.common.codec import encode
 from libs.common.messages import play as m
 from services.store.read_models.text import storable
 
-COLUMNS = (
-    "play_id", "ref", "layer_id", "order", "state", "started_at", "completed_at", "out", "error", "error_code",
-    "attempts", "approval",
-)  # fmt: skip
-TYPES = (
-    "text", "text", "text", "integer", "text", "timestamptz", "timestamptz", "text", "text", "text", "integer", "text",
-)  # fmt: skip
-row_of = attrgetter(*COLUMNS)
+COLUMNS = """play_id text, ref text, layer_id text, "order" integer, state text, started_at timestamptz,
+    completed_at timestamptz, out text, error text, error_code text, attempts integer, approval text"""
 
 
-def upsert(first: int) -> str:
-    """Return the statement that merges rows, given as arrays from parameter number `first` on.
+def upsert(parameter: int) -> str:
+    """Return the statement that merges rows, given as one JSON array in this parameter.
 
-    What is null in a row stays as it is in the table; NEW is the state of a row that says nothing about it; an end
+    What a row leaves out stays as it is in the table; NEW is the state of a row that says nothing about it; an end
     (completed_at is set) replaces what an earlier attempt left.
     """
-    arrays = ", ".join(f"${first + n}::{kind}[]" for n, kind in enumerate(TYPES))
     return f"""
         insert into layers as t (play_id, ref, layer_id, "order", state, started_at, completed_at, out, error,
             error_code, attempts, approval)
         select play_id, ref, layer_id, "order", state, started_at, completed_at, out::json, error,
             error_code, attempts, approval::json
-        from unnest({arrays}) as row (play_id, ref, layer_id, "order", state, started_at, completed_at, out, error,
-            error_code, attempts, approval)
+        from json_to_recordset(${parameter}::json) as row ({COLUMNS})
         where exists (select from moved)
         on conflict (play_id, ref) do update set
             state = case when excluded.state = 'NEW' then t.state else excluded.state end,
@@ -44,27 +37,24 @@ def upsert(first: int) -> str:
                 else excluded.error_code end,
             attempts = greatest(t.attempts, excluded.attempts),
             approval = coalesce(excluded.approval, t.approval)
-    """  # noqa: S608 - numbers and type names of ours
+    """  # noqa: S608 - names and numbers of ours
 
 
-class LayerRow:
-    """What the events of a batch say about one step; None where they say nothing."""
+class LayerRow(msgspec.Struct, omit_defaults=True):
+    """What the events of a batch say about one step; None where they say nothing. `out` and `approval` are JSON."""
 
-    __slots__ = COLUMNS
-
-    def __init__(self, play_id: str, event: m.LayerEvent) -> None:
-        self.play_id = play_id
-        self.ref = event.ref
-        self.layer_id = event.layer_id
-        self.order = event.order
-        self.state = "NEW"
-        self.started_at: datetime | None = None
-        self.completed_at: datetime | None = None
-        self.out: str | None = None
-        self.error: str | None = None
-        self.error_code: str | None = None
-        self.attempts = 0
-        self.approval: str | None = None
+    play_id: str
+    ref: str
+    layer_id: str
+    order: int
+    state: str
+    attempts: int
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    out: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    approval: str | None = None
 
 
 def completed(row: LayerRow, event: m.LayerCompleted) -> None:
