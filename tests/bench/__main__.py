@@ -29,6 +29,7 @@ FULL = Bounds(
     lag_s_max=10.0,
     total_s=200.0,
 )
+REST_S = 2.0
 QUICK = Bounds(
     in_flight=(1, 64), level_s=1.5, level_plays_max=5_000, warm_up_s=0.5, lag_s_max=3.0, total_s=32.0
 )
@@ -96,6 +97,7 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
             bench = Bench(api, home, bounds, url, ends_s)
             print(report.COLUMNS)
             await bench.run(names, lambda level: print(report.row(level), flush=True))
+            at_rest = await bench.at_rest(REST_S)
             memory = processes.peak_mib(processes.of_home(home))
             await api.close()
     measured = report.Report(
@@ -104,6 +106,7 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
         warm=warm,
         levels=bench.levels,
         skipped=bench.skipped,
+        at_rest_cpu_ms_per_s=at_rest,
         peak_mib=memory,
         settings=settings,
     )

@@ -68,6 +68,17 @@ class Bench:
             if scenario.name in names:
                 await self._scenario(scenario, told)
 
+    async def at_rest(self, seconds: float) -> dict[str, float]:
+        """Return the CPU milliseconds per second that each process uses while nothing is asked of it."""
+        system = processes.of_home(self.home)
+        before_s, began_s = processes.cpu_s(system), time.monotonic()
+        await asyncio.sleep(seconds)
+        took_s = time.monotonic() - began_s
+        return {
+            name: round(1000 * (used_s - before_s[name]) / took_s, 1)
+            for name, used_s in processes.cpu_s(system).items()
+        }
+
     async def _scenario(self, scenario: Scenario, told: Callable[[Level], None]) -> None:
         if time.monotonic() > self.ends_s:
             self.skipped.append(scenario.name)

@@ -36,6 +36,7 @@ class Report(msgspec.Struct, kw_only=True):
     warm: Start
     levels: list[Level]
     skipped: list[str]
+    at_rest_cpu_ms_per_s: dict[str, float]
     peak_mib: dict[str, float]
     settings: dict[str, str]
 
@@ -82,11 +83,11 @@ def row(level: Level) -> str:
 
 def tail(report: Report) -> str:
     """Return the lines below the table."""
-    memory = ", ".join(f"{name} {mib:.0f}" for name, mib in report.peak_mib.items())
     lines = [
         f"empty home: {_start(report.cold)}",
         f"warm home: {_start(report.warm)}",
-        f"peak memory in MiB: {memory}",
+        f"CPU at rest in ms per second: {_listed(report.at_rest_cpu_ms_per_s)}",
+        f"peak memory in MiB: {_listed(report.peak_mib)}",
     ]
     if report.skipped:
         lines.append(f"not measured, the time was over: {', '.join(report.skipped)}")
@@ -101,3 +102,7 @@ def _start(start: Start) -> str:
     return (
         f"ready {start.ready_s:.2f} s after the start, the first play ended after {start.first_play_s:.2f} s"
     )
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {figure:.0f}" for name, figure in figures.items())
