@@ -137,7 +137,9 @@ class PullConsumer:
         try:
             await self._handler(delivery)
         except HeadraceError as error:
-            log.warning("command_left", subject=delivery.subject, delivery=delivery.delivery, error=error.message)
+            log.warning(
+                "command_left", subject=delivery.subject, delivery=delivery.delivery, error=error.message
+            )
         except Exception:
             # Left unacknowledged: the server redelivers it, and the rules of redelivery decide what then.
             log.exception("command_crashed", subject=delivery.subject, delivery=delivery.delivery)

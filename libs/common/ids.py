@@ -42,6 +42,11 @@ def random_seed() -> str:
     return os.urandom(16).hex()
 
 
+def chance() -> float:
+    """Return a random number in [0, 1); spreads retries, decides nothing."""
+    return int.from_bytes(os.urandom(4)) / 2**32
+
+
 def new_secret() -> str:
     """Return 256 random bits, URL-safe; for session ids and generated passwords."""
     return secrets.token_urlsafe(32)

@@ -64,7 +64,9 @@ async def serve(
             return Reply(problem=Problem.of(Unavailable("a part this request needs does not answer")))
         except Exception:
             log.exception("request_crashed", subject=subject)
-            return Reply(problem=Problem(500, "INTERNAL_ERROR", "something went wrong on our side; it was logged"))
+            return Reply(
+                problem=Problem(500, "INTERNAL_ERROR", "something went wrong on our side; it was logged")
+            )
         return result if isinstance(result, Reply) else Reply(data=msgspec.Raw(msgspec.json.encode(result)))
 
     return await bus.serve(subject, answer, queue=queue)

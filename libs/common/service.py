@@ -53,7 +53,7 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
     if sys.platform == "win32":
         asyncio.run(main)
         return
-    import uvloop  # noqa: PLC0415 - there is none on Windows
+    import uvloop
 
     uvloop.run(main)
 

@@ -120,7 +120,9 @@ async def _ensure_consumer(bus: Bus, stream: str, wanted: dict[str, Any]) -> Non
         filters = present.get("filter_subjects") or [present.get("filter_subject", "")]
         dropped = set(filters) - set(wanted["filter_subjects"])
         if dropped:
-            raise TopologyRefused(f"consumer {name} on {stream} reads {sorted(dropped)}, which would be dropped")
+            raise TopologyRefused(
+                f"consumer {name} on {stream} reads {sorted(dropped)}, which would be dropped"
+            )
         if all(present.get(key) == value for key, value in wanted.items()):
             return
     elif info["error"].get("err_code") != CONSUMER_NOT_FOUND:

@@ -110,7 +110,9 @@ class LogIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     ttl_s: float
 
 
-class LogOut(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="session.close"):
+class LogOut(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="session.close"
+):
     """Close the session under this digest."""
 
     at: datetime

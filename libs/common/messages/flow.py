@@ -71,7 +71,9 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # ── commands (core requests on `cmd.flow`, decided by the store) ────────────────────────────────────
 
 
-class FlowCommand(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", omit_defaults=True):
+class FlowCommand(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", omit_defaults=True
+):
     """A wish about a flow. `id` makes a repeat harmless; `at` and new ids are chosen by the sender (D8)."""
 
     id: str

@@ -59,7 +59,9 @@ class ListPlayLayers(Query, frozen=True, kw_only=True, tag="play.layers"):
     play_id: str
 
 
-class ListStalePlays(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="play.stale"):
+class ListStalePlays(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="play.stale"
+):
     """Plays of all companies that are in RUN without a commit since `before`; for the scheduler's sweep (D5)."""
 
     before: datetime
