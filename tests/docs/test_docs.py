@@ -41,7 +41,7 @@ def first_start() -> Iterator[RunningSystem]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "docs/operations.md"])
 def test_the_calls_of_a_page_work(page: str, first_start: RunningSystem, tmp_path: Path) -> None:
     # A page is read in the folder of `make run`.
     (tmp_path / ".headrace").symlink_to(first_start.home)
@@ -50,7 +50,7 @@ def test_the_calls_of_a_page_work(page: str, first_start: RunningSystem, tmp_pat
     shell = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=PAGE_S_MAX,
