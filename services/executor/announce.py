@@ -24,7 +24,9 @@ async def _announce(bus: Bus, module: ModuleInfo, now: datetime) -> None:
     stored = await bus.last(DEFINITIONS, subject, leader=True)
     if stored is not None:
         known = decode_message(stored.data).data
-        if isinstance(known, ModuleAnnounced) and msgspec.to_builtins(known.module) == msgspec.to_builtins(module):
+        if isinstance(known, ModuleAnnounced) and msgspec.to_builtins(known.module) == msgspec.to_builtins(
+            module
+        ):
             return
     id = ids.commit_id()
     context = Context(source="/modules", subject=module.app_id)

@@ -61,7 +61,9 @@ class Plans:
     async def _flow(self, definition: int) -> Flow:
         stored = await self._bus.get(DEFINITIONS, definition)
         if stored is None:
-            raise NotFound(f"the definition at sequence {definition} is not in the log", code="FLOW_NOT_FOUND")
+            raise NotFound(
+                f"the definition at sequence {definition} is not in the log", code="FLOW_NOT_FOUND"
+            )
         flow = getattr(decode_message(stored.data).data, "flow", None)
         if not isinstance(flow, Flow):
             raise NotFound(f"sequence {definition} holds no flow", code="FLOW_NOT_FOUND")

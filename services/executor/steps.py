@@ -22,7 +22,6 @@ from services.executor.plan import Plan, Step
 from services.executor.play import Play
 
 
-
 class Limits(Protocol):
     """What running a step needs of its executor."""
 
@@ -133,7 +132,9 @@ async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Ou
     try:
         module = parts.registry.get(step.layer.app_id)
         if not isinstance(module, EffectModule):
-            return Failed(f"there is no module {step.layer.app_id!r} with effects", "MODULE_ERROR", final=True)
+            return Failed(
+                f"there is no module {step.layer.app_id!r} with effects", "MODULE_ERROR", final=True
+            )
         out = await module.run(decode_args(module, args), call, parts.services)
     except Exception as error:  # noqa: BLE001 - as above
         return _outcome_of(error)
@@ -161,8 +162,8 @@ def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcom
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         return Failed(f"the output is not JSON: {error}", "MODULE_ERROR", final=True)
     if len(data) > bytes_max:
-        error = f"the output has {len(data)} bytes, more than the {bytes_max} a step may have"
-        return Failed(error, "OUTPUT_TOO_LARGE", final=True)
+        too_large = f"the output has {len(data)} bytes, more than the {bytes_max} a step may have"
+        return Failed(too_large, "OUTPUT_TOO_LARGE", final=True)
     value = msgspec.json.decode(data)
     return Done(value, len(data)) if delay_ms is None else Waits(delay_ms, value)
 

@@ -1,0 +1,147 @@
+"""What a delivered command means for a play, pure: the table of design D5."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple, assert_never
+
+from libs.common.messages import play as m
+from services.executor.play import Play
+from services.executor.play_outcomes import failed
+
+RESUMES_WITHOUT_PROGRESS_MAX = 3
+
+
+class Received(NamedTuple):
+    """What a command means: `drive` with these first events, `record` them for the driver, `ack`, or `leave` it.
+
+    `ack` of a play that waits publishes the wait's timer again first (R7). `leave` neither acks nor naks (R4).
+    """
+
+    action: Literal["drive", "record", "ack", "leave", "ask_driver"]
+    events: tuple[m.PlayEvent, ...] = ()
+
+
+ACK = Received("ack")
+LEAVE = Received("leave")
+
+
+def receive(
+    play: Play, command: m.PlayCommand, *, id: str, driver: m.Driver, start: m.StartPlay | None = None
+) -> Received:
+    """Decide what a delivered command means for this play: the table of design D5.
+
+    `driver` is this delivery; `start` the play's start command when the play has no history yet (R9).
+    """
+    if not play.begun:
+        return _receive_unborn(command, driver, start)
+    if play.ended:
+        return ACK
+    if play.status == "RUN":
+        return _receive_running(play, command, id, driver)
+    return _receive_parked(play, command, id, driver)
+
+
+def _receive_unborn(command: m.PlayCommand, driver: m.Driver, start: m.StartPlay | None) -> Received:
+    match command:
+        case m.StartPlay():
+            return Received("drive", (_start(command, command.at, driver),))
+        case m.CancelPlay() if start is not None:
+            # The cancel overtook the start: both are decided here, in one commit (R9).
+            cancel = m.CancelRequested(at=command.at, by=command.by)
+            return Received("drive", (_start(start, command.at, driver), cancel))
+        case _:
+            # Nothing can wait for an approval, a timer or a new driver before it began.
+            return ACK
+
+
+def _start(command: m.StartPlay, at: datetime, driver: m.Driver) -> m.PlayStarted:
+    return m.PlayStarted(
+        at=at,
+        definition=command.definition,
+        flow_version=command.flow_version,
+        driver=driver,
+        requested_at=command.at,
+        args=command.args,
+        trigger=command.trigger,
+        by=command.by,
+        seed=command.seed,
+        idempotency_key=command.idempotency_key,
+        parent_play_id=command.parent_play_id,
+        schedule_id=command.schedule_id,
+    )
+
+
+def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:
+    drives = play.driver
+    if drives is not None and drives.sequence == driver.sequence:
+        if driver.delivery <= drives.delivery:
+            return LEAVE
+        return Received("drive", _take_over(play, command.at, driver, "redelivery"))
+    if id in play.applied:
+        return ACK
+    match command:
+        case m.CancelPlay():
+            return Received("record", (m.CancelRequested(at=command.at, by=command.by),))
+        case m.ApprovePlay():
+            decided = _approval(play, command)
+            return Received("record", (decided,)) if decided is not None else ACK
+        case m.RevivePlay():
+            return Received("ask_driver", _take_over(play, command.at, driver, "revive"))
+        case m.StartPlay() | m.WakePlay():
+            return ACK
+        case _:
+            assert_never(command)
+
+
+def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:
+    if id in play.applied:
+        return ACK
+    facts: tuple[m.PlayEvent, ...]
+    reason: m.ResumeReason
+    match command:
+        case m.WakePlay():
+            if command.wait_id != play.wait_id:
+                return ACK
+            facts, reason = (), "wake"
+        case m.CancelPlay():
+            facts, reason = (m.CancelRequested(at=command.at, by=command.by),), "cancel"
+        case m.ApprovePlay():
+            decided = _approval(play, command)
+            if decided is None:
+                return ACK
+            facts, reason = (decided,), "approval"
+        case m.StartPlay() | m.RevivePlay():
+            return ACK
+        case _:
+            assert_never(command)
+    resumed = m.PlayResumed(at=command.at, epoch=play.epoch + 1, driver=driver, reason=reason)
+    return Received("drive", (*facts, resumed))
+
+
+def _take_over(
+    play: Play, at: datetime, driver: m.Driver, reason: Literal["redelivery", "revive"]
+) -> tuple[m.PlayEvent, ...]:
+    resumed = m.PlayResumed(at=at, epoch=play.epoch + 1, driver=driver, reason=reason)
+    if play.resumes < RESUMES_WITHOUT_PROGRESS_MAX:
+        return (resumed,)
+    error = f"{play.resumes} executors in a row were lost while they ran this"
+    running = [(ref, run) for ref, run in play.layers.items() if run.state == "RUN"]
+    if not running:
+        return (resumed, m.PlayFailed(at=at, error=error, error_code="EXECUTOR_LOST"))
+    failed = tuple(failed(ref, run, at, error, "EXECUTOR_LOST") for ref, run in running)
+    return (resumed, *failed)
+
+
+def _approval(play: Play, command: m.ApprovePlay) -> m.ApprovalDecided | None:
+    for ref, run in play.layers.items():
+        pending = run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
+        if pending and command.layer_id in {run.layer_id, ref}:
+            return m.ApprovalDecided(
+                at=command.at,
+                ref=ref,
+                layer_id=run.layer_id,
+                order=run.order,
+                decision=command.decision,
+                note=command.note,
+                by=command.by,
+            )
+    return None
