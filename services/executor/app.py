@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.codec import Context, Envelope, decode_message, encode_commit, encode_message, source_of
 from libs.common.config import Config
 from libs.common.consumer import Delivery, PullConsumer
-from libs.common.errors import Conflict, Unavailable
+from libs.common.errors import Conflict, HeadraceError, NotFound, Unavailable
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
@@ -24,7 +24,8 @@ from services.executor.modules import http_client
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
 from services.executor.plan import Traits
-from services.executor.play import Play, Received, evolve, fold, receive
+from services.executor.play import Play, evolve, fold
+from services.executor.play_commands import Received, receive
 
 HANDLE_ATTEMPTS_MAX = 50
 ASK_DRIVER_TIMEOUT_S = 2.0
@@ -92,7 +93,11 @@ class App:
                 reserved=lambda: len(self._driving),
             )
             control = PullConsumer(
-                self._bus, stream, CONTROL_CONSUMER, slots=self._config.control_slots, handler=self._handle_control
+                self._bus,
+                stream,
+                CONTROL_CONSUMER,
+                slots=self._config.control_slots,
+                handler=self._handle_control,
             )
             self._consumers += [work, control]
         for consumer in self._consumers:
@@ -151,7 +156,9 @@ class App:
             envelope = decode_message(delivery.data)
         except (ValueError, msgspec.DecodeError) as error:
             # It stays in the log for whoever looks; redelivering it would never help.
-            log.error("command_unreadable", subject=delivery.subject, sequence=delivery.sequence, error=str(error))  # noqa: TRY400
+            log.error(
+                "command_unreadable", subject=delivery.subject, sequence=delivery.sequence, error=str(error)
+            )  # noqa: TRY400
             await delivery.ack()
             return
         with trace.continued(f"play {verb}", envelope.traceparent, **{"headrace.play": key.play_id}):
@@ -198,7 +205,9 @@ class App:
                 else:
                     await self._drive(key, delivery, envelope, play, sequence, received, decided)
 
-    async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, play: Play, sequence: int) -> None:
+    async def _ack(
+        self, key: PlayKey, delivery: Delivery, envelope: Envelope, play: Play, sequence: int
+    ) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
         if await history.last_sequence(self._bus, key, leader=True) != sequence:
             raise Conflict(f"play {key.play_id} moved while a command was being refused")
@@ -206,7 +215,13 @@ class App:
         await delivery.ack()
 
     async def _record(
-        self, key: PlayKey, delivery: Delivery, envelope: Envelope, play: Play, sequence: int, received: Received
+        self,
+        key: PlayKey,
+        delivery: Delivery,
+        envelope: Envelope,
+        play: Play,
+        sequence: int,
+        received: Received,
     ) -> None:
         """Append a fact to a play that somebody drives, and tell the driver."""
         for event in received.events:
@@ -271,15 +286,28 @@ class App:
     async def _heartbeats(self) -> None:
         """Keep every driven play's command from being redelivered, and see what others appended (R12)."""
         interval_s = self._config.ack_wait_s / 3
-        while True:
-            await asyncio.sleep(interval_s)
-            await asyncio.gather(*(self._beat(drive) for drive in list(self._drives.values())))
+        async with asyncio.TaskGroup() as group:
+            looking: asyncio.Task[Any] | None = None
+            while True:
+                await asyncio.sleep(interval_s)
+                drives = list(self._drives.values())
+                for drive in drives:
+                    await self._beat(drive, drive.keep)
+                # A look may wait for its answer longer than a command may go without a sign of life.
+                if looking is None or looking.done():
+                    looking = group.create_task(self._look(drives))
 
-    async def _beat(self, drive: Drive) -> None:
+    async def _look(self, drives: list[Drive]) -> None:
+        await asyncio.gather(*(self._beat(drive, drive.look) for drive in drives))
+
+    async def _beat(self, drive: Drive, part: Callable[[], Awaitable[None]]) -> None:
         try:
-            await drive.heartbeat()
-        except Unavailable as error:
+            await part()
+        except HeadraceError as error:
             log.warning("heartbeat_failed", play=drive.key.play_id, error=error.message)
+        except Exception:
+            # Whatever is wrong with one play, the others' heartbeats go on.
+            log.exception("heartbeat_crashed", play=drive.key.play_id)
 
     async def _hand_over(self, drive: Drive) -> None:
         """Ask for another driver, durably, before letting go: nobody has to wait for a redelivery."""

@@ -17,7 +17,7 @@ from libs.common.bus import Appended, Bus, Expected
 from libs.common.clock import Clock
 from libs.common.codec import Commit, Context, Envelope, encode_commit, encode_message, source_of
 from libs.common.consumer import Delivery
-from libs.common.errors import Conflict
+from libs.common.errors import Conflict, Unavailable
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
 from services.executor import history, steps
@@ -25,12 +25,15 @@ from services.executor.modules.contract import Services
 from services.executor.modules.contract import Step as Call
 from services.executor.modules.registry import Registry
 from services.executor.plan import Plan, Step, retry_delay_ms
-from services.executor.play import LayerRun, Play, advance, completed, evolve, evolve_commit, failure, fold, skipped
+from services.executor.play import LayerRun, Play, evolve, evolve_commit, fold
+from services.executor.play_order import advance
+from services.executor.play_outcomes import completed, failure, skipped
 
 COMMIT_INTERVAL_MS_MAX = 100
 PARK_ABOVE_S = 2.0
 CONFLICT_LOADS_MAX = 200
 CONFLICT_PAUSE_S = 0.005
+LOAD_RETRY_DELAY_S = 0.25
 PURE_STEPS_PER_TURN = 64
 
 log = structlog.get_logger(__name__)
@@ -72,7 +75,14 @@ class Drive:
     """One driver of one play, in one epoch. `run` tells whether to acknowledge the driving command."""
 
     def __init__(  # noqa: PLR0913 - what a drive is made of
-        self, parts: Parts, key: PlayKey, delivery: Delivery, envelope: Envelope, play: Play, plan: Plan, sequence: int
+        self,
+        parts: Parts,
+        key: PlayKey,
+        delivery: Delivery,
+        envelope: Envelope,
+        play: Play,
+        plan: Plan,
+        sequence: int,
     ) -> None:
         self.key = key
         self.delivery = delivery
@@ -92,6 +102,7 @@ class Drive:
         self._outcomes: list[m.PlayEvent] = []
         self._buffer_bytes = 0
         self._committed_at = parts.clock.monotonic_s()
+        self._sure_at = self._committed_at
         self._established = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: list[_Ended] = []
@@ -111,9 +122,12 @@ class Drive:
         self._news = True
         self._wake.set()
 
-    async def heartbeat(self) -> None:
-        """Keep the driving command, and look whether others appended (R12). Raises Unavailable."""
+    async def keep(self) -> None:
+        """Keep the driving command from being redelivered. Raises Unavailable."""
         await self.delivery.in_progress()
+
+    async def look(self) -> None:
+        """Look whether others appended (R12). Raises Unavailable."""
         before = self.sequence
         newest = await history.last_sequence(self._parts.bus, self.key)
         if newest > before and self.sequence == before:
@@ -197,7 +211,9 @@ class Drive:
         if step.broken is not None:
             self._emit(failure(step, run, now, error=step.broken, code=step.broken_code))
             return None
-        scope = steps.scope_of(self.play, self._plan, self.key.play_id, step.ref, (run and run.started_at) or now)
+        scope = steps.scope_of(
+            self.play, self._plan, self.key.play_id, step.ref, (run and run.started_at) or now
+        )
         if run is None or run.state == "NEW" or run.waits_for == "defer":
             if not self._passes_gates(step, run, scope, now):
                 return None
@@ -212,7 +228,9 @@ class Drive:
         if run is None or run.state != "RUN":
             attempt = (run.attempts if run else 0) + 1
             self._emit(
-                m.LayerStarted(at=now, ref=step.ref, layer_id=step.layer.id, order=step.order, attempt=attempt)
+                m.LayerStarted(
+                    at=now, ref=step.ref, layer_id=step.layer.id, order=step.order, attempt=attempt
+                )
             )
         return step, args
 
@@ -261,19 +279,25 @@ class Drive:
             case steps.Skipped():
                 event = completed(step, run, now, out=None, state="SKIP")
             case steps.Waits(delay_ms=delay_ms, out=out):
-                event = self._waiting(step, now, "delay", until=now + timedelta(milliseconds=delay_ms), out=out)
+                event = self._waiting(
+                    step, now, "delay", until=now + timedelta(milliseconds=delay_ms), out=out
+                )
             case steps.Failed():
                 event = self._failed_attempt(step, run, outcome, now)
         self._emit(event)
         if not step.pure:
             self._outcomes.append(event)
 
-    def _failed_attempt(self, step: Step, run: LayerRun | None, failed: steps.Failed, now: datetime) -> m.PlayEvent:
+    def _failed_attempt(
+        self, step: Step, run: LayerRun | None, failed: steps.Failed, now: datetime
+    ) -> m.PlayEvent:
         retry = step.layer.retry
         attempt = (run.attempts if run else 0) + 1
         if failed.final or retry is None or attempt > retry.count:
             return failure(step, run, now, error=failed.error, code=failed.code)
-        delay_ms = retry_delay_ms(retry, attempt=attempt, chance=steps.chance_of(self.play.seed, step.ref, attempt))
+        delay_ms = retry_delay_ms(
+            retry, attempt=attempt, chance=steps.chance_of(self.play.seed, step.ref, attempt)
+        )
         return m.LayerRetrying(
             at=now,
             ref=step.ref,
@@ -294,7 +318,7 @@ class Drive:
     async def _effect(self, step: Step, args: dict[str, Any]) -> None:
         clock = self._parts.clock
         began = clock.monotonic_s()
-        if began - self._committed_at > self._parts.ack_wait_s / 3:
+        if began - self._sure_at > self._parts.ack_wait_s / 3:
             # A pause since the barrier: somebody else may have run this meanwhile (R11).
             self._news = True
             outcome: steps.Outcome | None = None
@@ -398,16 +422,21 @@ class Drive:
         commit_id = ids.commit_id()
         data = encode_commit(self._buffer, commit_id=commit_id, context=self._context)
         expected = Expected(self.key.events, self.sequence)
+        asked_at = self._parts.clock.monotonic_s()
         try:
-            appended = await append(self._parts.bus, self.key.event(self.play.status), data, commit_id, expected)
+            appended = await append(
+                self._parts.bus, self.key.event(self.play.status), data, commit_id, expected
+            )
         except Conflict:
             metrics.COMMITS.labels("conflict").inc()
             return await self._reconcile(commit_id)
         _ACCEPTED.inc()
-        self._accepted(appended.sequence)
+        self._accepted(appended.sequence, asked_at)
         return True
 
-    def _accepted(self, sequence: int) -> None:
+    def _accepted(self, sequence: int, asked_at: float) -> None:
+        # From before the question, not from its answer: a pause in between leaves the play to others as well (R11).
+        self._sure_at = asked_at
         self.sequence = sequence
         self._buffer, self._outcomes, self._buffer_bytes = [], [], 0
         self._established = True
@@ -419,10 +448,11 @@ class Drive:
 
     async def _reconcile(self, commit_id: str) -> bool:
         """After a conflict: find the own commit (R1), or take in what others appended and keep outcomes (R2)."""
+        asked_at = self._parts.clock.monotonic_s()
         commits = await self._load_until_moved()
         if any(commit.id == commit_id for commit in commits):
             self.play = fold(commits)
-            self._accepted(commits[-1].sequence)
+            self._accepted(commits[-1].sequence, asked_at)
             self._check_epoch()
             return commits[-1].id == commit_id
         if not self._established:
@@ -444,7 +474,7 @@ class Drive:
 
     async def _load_until_moved(self) -> list[Commit]:
         for _ in range(CONFLICT_LOADS_MAX):
-            commits = await history.load(self._parts.bus, self.key)
+            commits = await self._load(since=1)
             if commits and commits[-1].sequence > self.sequence:
                 return commits
             await asyncio.sleep(CONFLICT_PAUSE_S)
@@ -456,10 +486,21 @@ class Drive:
         if self._buffer:
             await self._commit()
             return
-        for commit in await history.load(self._parts.bus, self.key, since=self.sequence + 1):
+        asked_at = self._parts.clock.monotonic_s()
+        for commit in await self._load(since=self.sequence + 1):
             evolve_commit(self.play, commit)
             self.sequence = commit.sequence
         self._check_epoch()
+        self._sure_at = asked_at
+
+    async def _load(self, *, since: int) -> list[Commit]:
+        # As long as it takes, like an append: giving up would throw away the steps that run meanwhile.
+        while True:
+            try:
+                return await history.load(self._parts.bus, self.key, since=since)
+            except Unavailable as error:
+                log.warning("load_retried", play=self.key.play_id, reason=error.message)
+            await asyncio.sleep(LOAD_RETRY_DELAY_S)
 
     def _check_epoch(self) -> None:
         if self.play.epoch == self._epoch:

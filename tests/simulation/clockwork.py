@@ -82,7 +82,9 @@ class SimHandle(asyncio.TimerHandle):
 
     __slots__ = ("args", "callback", "context", "dropped", "due", "process")
 
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, due: float) -> None:
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, due: float
+    ) -> None:
         self.callback = callback
         self.args = args
         self.context = context
@@ -164,7 +166,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> SimHandle:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> SimHandle:
         return self.call_at(self._now + max(delay, 0.0), callback, *args, context=context)
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> SimHandle:

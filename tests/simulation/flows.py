@@ -7,7 +7,14 @@ from typing import Any
 from msgspec import Struct
 
 from libs.common.messages.flow import Execution, Flow, Layer, Retry
-from services.executor.modules.contract import EffectModule, ModuleFailed, ModuleSkipped, PureModule, Services, Step
+from services.executor.modules.contract import (
+    EffectModule,
+    ModuleFailed,
+    ModuleSkipped,
+    PureModule,
+    Services,
+    Step,
+)
 from services.executor.modules.control import Delay
 from services.executor.modules.registry import Registry
 from tests.simulation.clockwork import EPOCH, PROCESS
@@ -99,11 +106,16 @@ def a_flow(random: Random, *, flow_id: str = FLOW) -> Flow:
 
 
 def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
-    kind = random.choice(("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs"))
+    kind = random.choice(
+        ("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs")
+    )
     fields: dict[str, Any] = {"app_id": "touch"}
     match kind:
         case "note":
-            fields = {"app_id": "note", "args": {"value": "{{ $prev.args.n }}", "skip": random.random() < 0.1}}
+            fields = {
+                "app_id": "note",
+                "args": {"value": "{{ $prev.args.n }}", "skip": random.random() < 0.1},
+            }
         case "touch":
             fields["args"] = {"ms": random.choice((0, 1, 5, 80, 400))}
         case "slow":
@@ -111,7 +123,12 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
         case "delay":
             fields = {"app_id": "delay", "args": {"ms": random.choice((20, 1_500, 4_000, 12_000))}}
         case "flaky":
-            retry = Retry(count=2, delay_ms=random.choice((0, 100, 3_000)), backoff_multiplier=2.0, jitter=random.random() < 0.5)
+            retry = Retry(
+                count=2,
+                delay_ms=random.choice((0, 100, 3_000)),
+                backoff_multiplier=2.0,
+                jitter=random.random() < 0.5,
+            )
             fields |= {"args": {"ms": 10, "fails": random.choice((1, 2, 3))}, "retry": retry}
         case "hangs":
             retry = Retry(count=random.choice((0, 1)))
@@ -124,5 +141,11 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
     ref = f"s{number}"
     if number and random.random() < 0.15:
         asked = f"s{random.randrange(number)}"
-        fields["filters"] = ({"leftValue": f"{{{{ $prev.{asked}.state }}}}", "operator": "eq", "rightValue": random.choice(("FAIL", "DONE"))},)
+        fields["filters"] = (
+            {
+                "leftValue": f"{{{{ $prev.{asked}.state }}}}",
+                "operator": "eq",
+                "rightValue": random.choice(("FAIL", "DONE")),
+            },
+        )
     return Layer(id=f"l{number}", flow_id=flow_id, name=ref, ref=ref, index=index, **fields)

@@ -71,7 +71,9 @@ class Weather(msgspec.Struct, kw_only=True):
             if self._happens("append_lost", self.append_lost):
                 return "lost"
             # Longer than the client waits for the answer: its retry is there first, or the two race.
-            return self.random.uniform(4.9, 9.0) if self._happens("append_delayed", self.append_delayed) else 0.0
+            return (
+                self.random.uniform(4.9, 9.0) if self._happens("append_delayed", self.append_delayed) else 0.0
+            )
         if data == b"+ACK" and self._happens("ack_lost", self.ack_lost):
             return "lost"
         if subject.startswith("$JS.API.CONSUMER.MSG.NEXT") and self._happens("pull_lost", self.pull_lost):
@@ -108,13 +110,19 @@ class Connection:
         if fate == 0.0:
             at = self._out_at = max(at, self._out_at)
         generation = self.server.generation
-        self._loop.call_at(at, self._arrive, generation, subject, data, reply, headers, context=self._server_context)
+        self._loop.call_at(
+            at, self._arrive, generation, subject, data, reply, headers, context=self._server_context
+        )
 
-    def _arrive(self, generation: int, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:
+    def _arrive(
+        self, generation: int, subject: str, data: bytes, reply: str, headers: dict[str, str]
+    ) -> None:
         if generation == self.server.generation and not self.server.is_down:
             self.server.receive(self, subject, data, reply, headers)
 
-    def deliver(self, messages: list[Message], handler: Callable[[Message], None], *, late_s: float = 0.0) -> None:
+    def deliver(
+        self, messages: list[Message], handler: Callable[[Message], None], *, late_s: float = 0.0
+    ) -> None:
         """Bring messages to this client, in one piece."""
         at = self._loop.time() + self.server.weather.latency_s() + late_s
         if late_s == 0.0:
@@ -186,7 +194,9 @@ class SimBus(Bus):
             await asyncio.sleep(0)
         self.connection.send(subject, data, reply, dict(headers or {}))
 
-    async def subscribe(self, subject: str, handler: Callable[[Message], None], *, queue: str = "") -> Subscription:
+    async def subscribe(
+        self, subject: str, handler: Callable[[Message], None], *, queue: str = ""
+    ) -> Subscription:
         assert not queue
         self._server.listen(self.connection, subject, handler)
         return SimSubscription(self.connection, subject)

@@ -19,7 +19,7 @@ import msgspec
 from libs.common.bus import CODES_CONFLICT, Message, header_block
 from libs.common.subjects import CONTROL_VERBS, DEFINITIONS, WORK_VERBS, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, DUPLICATE_WINDOW_S, WORK_CONSUMER
-from tests.simulation.clockwork import EPOCH, SimHandle, SimLoop
+from tests.simulation.clockwork import EPOCH, Process, SimHandle, SimLoop
 from tests.simulation.network import Connection, Weather
 
 PLAYS = plays_stream(0)
@@ -27,6 +27,13 @@ FORGOTTEN_S_MAX = 0.5
 TIMER_LAG_S_MAX = 0.3
 REPLICA_LAG_S_MAX = 0.05
 CONFLICT = min(CODES_CONFLICT)
+_PLAYS_TOUCHED = (
+    "evt.play.",
+    "tmr.play.",
+    "$JS.ACK.",
+    f"$JS.API.DIRECT.GET.{PLAYS}",
+    f"$JS.API.STREAM.MSG.GET.{PLAYS}",
+)
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
@@ -117,7 +124,9 @@ class Consumer:
         body = _decode(data)
         pull = Pull(connection, reply, [body["batch"]], [])
         pull.timers.append(loop.call_later(body["expires"] / 1e9, self._expire, pull))
-        pull.timers.append(loop.call_later(body["idle_heartbeat"] / 1e9, self._beat, pull, body["idle_heartbeat"] / 1e9))
+        pull.timers.append(
+            loop.call_later(body["idle_heartbeat"] / 1e9, self._beat, pull, body["idle_heartbeat"] / 1e9)
+        )
         self._pulls.append(pull)
         self._pump()
 
@@ -181,7 +190,9 @@ class Consumer:
         stamp = int(now * 1e9)
         reply = f"$JS.ACK.{PLAYS}.{self.name}.{count}.{sequence}.{self._deliveries}.{stamp}.{pending}"
         late_s = self._server.weather.delivery_late_s()
-        self._server.send(pull.connection, pull.reply, Message(kept.subject, reply, kept.data, None), late_s=late_s)
+        self._server.send(
+            pull.connection, pull.reply, Message(kept.subject, reply, kept.data, None), late_s=late_s
+        )
         pull.batch[0] -= 1
         if pull.batch[0] == 0:
             self._close(pull)
@@ -226,12 +237,22 @@ class Observer:
     def acked(self, kept: Kept) -> None:
         """A command was acknowledged."""
 
+    def heard(self, process: Process) -> None:
+        """A process wrote to the plays' stream, read from it, or acknowledged."""
+
 
 class Server:
     """The server, its streams and consumers, and who listens."""
 
     def __init__(
-        self, loop: SimLoop, random: Random, weather: Weather, observer: Observer, *, ack_wait_s: float, cluster: bool
+        self,
+        loop: SimLoop,
+        random: Random,
+        weather: Weather,
+        observer: Observer,
+        *,
+        ack_wait_s: float,
+        cluster: bool,
     ) -> None:
         self.loop = loop
         self.random = random
@@ -260,7 +281,9 @@ class Server:
     def unlisten(self, connection: Connection, subject: str) -> None:
         """End a subscription."""
         stem = subject.rpartition(".")[0]
-        self._listeners[stem] = [entry for entry in self._listeners.get(stem, []) if entry[0] is not connection]
+        self._listeners[stem] = [
+            entry for entry in self._listeners.get(stem, []) if entry[0] is not connection
+        ]
 
     def forget(self, connection: Connection) -> None:
         """Notice that a connection is gone."""
@@ -275,9 +298,7 @@ class Server:
         """Send one message to whoever listens on `subject` on this connection."""
         for entry, handler in self._listeners.get(subject.rpartition(".")[0], []):
             if entry is connection:
-                message.reply = message.reply or ""
-                wire = Message(message.subject if message.reply else subject, message.reply, message.data, message.raw_headers)
-                connection.deliver([wire], handler, late_s=late_s)
+                connection.deliver([message], handler, late_s=late_s)
 
     # ── restarts ────────────────────────────────────────────────────────────────────────────────────
 
@@ -296,9 +317,13 @@ class Server:
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────────
 
-    def receive(self, connection: Connection, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:
+    def receive(
+        self, connection: Connection, subject: str, data: bytes, reply: str, headers: dict[str, str]
+    ) -> None:
         """Handle one message from a client."""
         head = subject.split(".", 1)[0]
+        if subject.startswith(_PLAYS_TOUCHED):
+            self.observer.heard(connection.process)
         if head == "$JS":
             self._api(connection, subject, data, reply)
         elif head in {"cmd", "evt", "tmr"}:
@@ -311,7 +336,11 @@ class Server:
     def store(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         """Append to the stream that owns this subject, and return the publish acknowledgement."""
         stream = self.streams[PLAYS if subject.split(".", 2)[1] == "play" else DEFINITIONS]
-        refusals = [self._is_duplicate, self._is_conflict] if self.cluster else [self._is_conflict, self._is_duplicate]
+        refusals = (
+            [self._is_duplicate, self._is_conflict]
+            if self.cluster
+            else [self._is_conflict, self._is_duplicate]
+        )
         for refusal in refusals:
             answer = refusal(stream, headers)
             if answer is not None:
@@ -353,7 +382,11 @@ class Server:
         if last == int(expected):
             return None
         text = f"wrong last sequence: {last}"
-        return {"stream": stream.name, "seq": 0, "error": {"code": 400, "err_code": CONFLICT, "description": text}}
+        return {
+            "stream": stream.name,
+            "seq": 0,
+            "error": {"code": 400, "err_code": CONFLICT, "description": text},
+        }
 
     # ── timers ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -413,10 +446,15 @@ class Server:
     def _leader_get(self, name: str, subject: str, reply: str) -> None:
         found = self.streams[name].select(subject)
         if not found:
-            body: dict[str, Any] = {"error": {"code": 404, "err_code": 10037, "description": "no message found"}}
+            body: dict[str, Any] = {
+                "error": {"code": 404, "err_code": 10037, "description": "no message found"}
+            }
         else:
             kept = found[-1]
-            data, headers = base64.b64encode(kept.data).decode(), base64.b64encode(header_block(kept.headers)).decode()
+            data, headers = (
+                base64.b64encode(kept.data).decode(),
+                base64.b64encode(header_block(kept.headers)).decode(),
+            )
             body = {"message": {"subject": kept.subject, "seq": kept.sequence, "data": data, "hdrs": headers}}
         self._answer(reply, Message(reply, "", _encode(body), None))
 

@@ -6,6 +6,7 @@ I5 no accepted command is dropped   I6 each fact once
 """
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -92,6 +93,8 @@ class Laws(Observer):
         self.plays: dict[str, Truth] = {}
         self.server: Server | None = None
         self.slowest_wake_s = 0.0
+        self.touches = 0
+        self.hits: dict[int, Callable[[Process], None]] = {}  # by the number of the touch
 
     def fail(self, law: str, play_id: str, text: str) -> None:
         """Raise Violated."""
@@ -148,7 +151,11 @@ class Laws(Observer):
                     self.fail("I6", play_id, f"failure {event.attempt} of step {event.ref} counted twice")
                 run = play.layers.get(event.ref)
                 if event.attempt != (run.attempts if run else 0) + 1:
-                    self.fail("I6", play_id, f"failure {event.attempt} of step {event.ref} after {run and run.attempts}")
+                    self.fail(
+                        "I6",
+                        play_id,
+                        f"failure {event.attempt} of step {event.ref} after {run and run.attempts}",
+                    )
                 truth.retries.add((event.ref, event.attempt))
             case m.PlayFailed():
                 if play.cancelled_by is not None and event.error_code != "CANCELLED":
@@ -178,7 +185,9 @@ class Laws(Observer):
         if play.ended:
             return
         if not play.begun:
-            if verb == "start" or (verb == "cancel" and any(v == "start" for v, _, _ in truth.commands.values())):
+            if verb == "start" or (
+                verb == "cancel" and any(v == "start" for v, _, _ in truth.commands.values())
+            ):
                 self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
             return
         drives = play.driver is not None and play.driver.sequence == kept.sequence
@@ -213,7 +222,15 @@ class Laws(Observer):
         timer = self.server.timer_of(truth.key.timer)
         if timer is not None and decode_message(timer.data).data.wait_id == truth.play.wait_id:
             return True
-        return any(verb == "wake" and c.wait_id == truth.play.wait_id for verb, _, c in truth.commands.values())
+        return any(
+            verb == "wake" and c.wait_id == truth.play.wait_id for verb, _, c in truth.commands.values()
+        )
+
+    def heard(self, process: Process) -> None:
+        self.touches += 1
+        hit = self.hits.get(self.touches)
+        if hit is not None:
+            hit(process)
 
     # ── effects ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -225,12 +242,22 @@ class Laws(Observer):
         layer = truth.play.layers.get(run.ref)
         if layer is None or layer.state != "RUN":
             state = layer.state if layer else "NEW"
-            self.fail("I3", run.play_id, f"step {run.ref} runs although its start is not durable (it is {state})")
+            self.fail(
+                "I3", run.play_id, f"step {run.ref} runs although its start is not durable (it is {state})"
+            )
         if (run.ref, run.attempt) in truth.retries:
-            self.fail("I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs although its failure is durable")
+            self.fail(
+                "I3",
+                run.play_id,
+                f"attempt {run.attempt} of step {run.ref} runs although its failure is durable",
+            )
         times = sum(r.play_id == run.play_id and r.ref == run.ref and r.attempt == run.attempt for r in runs)
         if times > 1 + self.excuses():
-            self.fail("I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs {times} times: {self.faults}")
+            self.fail(
+                "I3",
+                run.play_id,
+                f"attempt {run.attempt} of step {run.ref} runs {times} times: {self.faults}",
+            )
         for other in runs:
             if other.play_id == run.play_id and other.epoch == run.epoch and other.drive is not run.drive:
                 self.fail("I4", run.play_id, f"two drivers in epoch {run.epoch}")
@@ -238,7 +265,7 @@ class Laws(Observer):
     def excuses(self) -> int:
         """Return how often an effect may run again: each of these can take a play from a living driver."""
         f = self.faults
-        return f["crash"] + f["stall"] + f["stop"] + f["outage"] + f["read_lost"] + f["revive"]
+        return f["crash"] + f["stall"] + f["stop"] + f["outage"] + f["revive"]
 
     # ── at rest ─────────────────────────────────────────────────────────────────────────────────────
 

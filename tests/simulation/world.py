@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from random import Random
@@ -16,10 +16,10 @@ from unittest import mock
 
 import msgspec
 
-from libs.common import bus as bus_module
 from libs.common import ids
 from libs.common.codec import Context, encode_message, source_of
 from libs.common.config import Config
+from libs.common.errors import HeadraceError
 from libs.common.health import Health
 from libs.common.messages import play as m
 from libs.common.messages.flow import Flow, FlowCreated
@@ -42,7 +42,6 @@ BOOT_S = 0.5
 TURNS_MAX = 60_000
 
 
-
 class Plan(msgspec.Struct, kw_only=True):
     """What one world is made of and what goes wrong in it; drawn from a seed, or written by hand."""
 
@@ -57,6 +56,9 @@ class Plan(msgspec.Struct, kw_only=True):
     revives: list[tuple[float, int]] = []
     crashes: list[tuple[float, int, int]] = []  # from when, which executor, after how many handles
     stalls: list[tuple[float, int, int, float]] = []  # the same, and for how long
+    # The same, near a touch: when a process has touched the log for the n-th time in the world, so many handles later,
+    # for so long; None is for ever.
+    hits: list[tuple[int, int, float | None]] = []
     stops: list[tuple[float, int]] = []  # graceful: when, which executor
     restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
     skews: list[float] = []
@@ -78,14 +80,22 @@ def draw(seed: int) -> Plan:
     )
     for n in range(plays):
         if random.random() < 0.3:
-            at = plan.starts[n][0] + random.choice((0.0, 0.002, random.uniform(0, 0.1), random.uniform(0, 30)))
+            at = plan.starts[n][0] + random.choice(
+                (0.0, 0.002, random.uniform(0, 0.1), random.uniform(0, 30))
+            )
             plan.cancels.append((at, n))
         if random.random() < 0.15:
             plan.revives.append((plan.starts[n][0] + random.uniform(0, 20), n))
     if kind in {"crash", "all"}:
         plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
     if kind in {"stall", "all"}:
-        plan.stalls = [(*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))]
+        plan.stalls = [
+            (*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))
+        ]
+    if kind in {"crash", "all"}:
+        plan.hits += [(*_touch(random), None) for _ in range(random.randint(0, 2))]
+    if kind in {"stall", "all"}:
+        plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(0, 2))]
     if kind in {"stop", "all"}:
         plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
     if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
@@ -99,7 +109,15 @@ def draw(seed: int) -> Plan:
 
 
 def _fault(random: Random, executors: int) -> tuple[float, int, int]:
-    return (random.choice((0.0, random.uniform(0, 20))), random.randrange(executors), 1 + int(random.expovariate(1 / 60)))
+    return (
+        random.choice((0.0, random.uniform(0, 20))),
+        random.randrange(executors),
+        1 + int(random.expovariate(1 / 60)),
+    )
+
+
+def _touch(random: Random) -> tuple[int, int]:
+    return 1 + int(random.expovariate(1 / 25)), random.randint(1, 8)
 
 
 def _length_s(random: Random) -> float:
@@ -107,7 +125,15 @@ def _length_s(random: Random) -> float:
 
 
 def _weather(random: Random) -> dict[str, float]:
-    names = ("append_lost", "append_ack_lost", "append_delayed", "read_lost", "nudge_lost", "ack_lost", "pull_lost")
+    names = (
+        "append_lost",
+        "append_ack_lost",
+        "append_delayed",
+        "read_lost",
+        "nudge_lost",
+        "ack_lost",
+        "pull_lost",
+    )
     chosen = {name: random.choice((0.02, 0.1, 0.3)) for name in random.sample(names, 2)}
     if "read_lost" in chosen:
         chosen["read_lost"] = 0.02
@@ -179,7 +205,9 @@ class World:
         """Return the log of this world, one message a line."""
         lines = []
         for kept in self.server.streams[PLAYS].messages.values():
-            types = [part.split(b'"', 1)[0].decode() for part in kept.data.split(b'"type":"headrace.play.')[1:]]
+            types = [
+                part.split(b'"', 1)[0].decode() for part in kept.data.split(b'"type":"headrace.play.')[1:]
+            ]
             lines.append(f"{kept.at:9.4f} {kept.sequence:4} {kept.subject:40} {' '.join(types)}")
         for run in self.effects.runs:
             lines.append(
@@ -203,9 +231,10 @@ class World:
         self._at(0.0, *[(at, self._arm_stall, n, handles, s) for at, n, handles, s in plan.stalls])
         self._at(0.0, *[(at, self._stop, n) for at, n in plan.stops])
         self._at(0.0, *[(at, self._restart_server, s, forget_s) for at, s, forget_s in plan.restarts])
+        self.laws.hits = {touch: self._hit(handles, length_s) for touch, handles, length_s in plan.hits}
         approver = asyncio.create_task(self._approve_pending())
         last_at = max((at for at, *_ in plan.starts), default=0.0)
-        has_faults = plan.crashes or plan.stalls or plan.stops or plan.restarts or plan.weather
+        has_faults = plan.crashes or plan.stalls or plan.hits or plan.stops or plan.restarts or plan.weather
         await asyncio.sleep(TROUBLE_S if has_faults else last_at + SETTLE_S)
         self._calm = self.weather.calm = True
         for process in self.executors:
@@ -237,7 +266,7 @@ class World:
             mock.patch.object(ids, "commit_id", lambda: hexed(128)),
             mock.patch.object(ids, "new_id", lambda: hexed(96)),
             mock.patch.object(ids, "new_traceparent", lambda: f"00-{hexed(128)}-{hexed(64)}-00"),
-            mock.patch.object(bus_module, "random", random),
+            mock.patch.object(ids, "chance", random.random),
             mock.patch.object(app_module, "Drive", self.drive),
         ):
             yield
@@ -264,16 +293,31 @@ class World:
             registry=_REGISTRY,
             services=Services(http=cast("Any", None), now=process.now, monotonic_s=process.monotonic_s),
         )
-        await process.app.start()
+        try:
+            await process.app.start()
+        except HeadraceError:
+            # The process ends and whoever watches over it starts another, as service.run and a supervisor do.
+            process.kill()
+            self._bury(process)
 
-    def _pick(self, n: int) -> Process:
-        return self.executors[n % len(self.executors)]
+    def _pick(self, n: int) -> Process | None:
+        return self.executors[n % len(self.executors)] if self.executors else None
+
+    def _arm(self, n: int, handles: int, fault: Callable[[Process], None]) -> None:
+        process = self._pick(n)
+        if process is not None:
+            process.trip_after(handles, fault)
 
     def _arm_crash(self, n: int, handles: int) -> None:
-        self._pick(n).trip_after(handles, self._crash)
+        self._arm(n, handles, self._crash)
 
     def _arm_stall(self, n: int, handles: int, length_s: float) -> None:
-        self._pick(n).trip_after(handles, lambda process: self._stall(process, length_s))
+        self._arm(n, handles, lambda process: self._stall(process, length_s))
+
+    def _hit(self, handles: int, length_s: float | None) -> Callable[[Process], None]:
+        if length_s is None:
+            return lambda process: process.trip_after(handles, self._crash)
+        return lambda process: process.trip_after(handles, lambda victim: self._stall(victim, length_s))
 
     def _crash(self, process: Process) -> None:
         if self._calm or process not in self.executors:
@@ -283,11 +327,15 @@ class World:
         self._bury(process)
 
     def _bury(self, process: Process) -> None:
+        if process not in self.executors:
+            return
         self.executors.remove(process)
         self.graveyard.append(process)
         loop, context = self.loop, self.loop.server_context
         # The server may see the connection end at once, or wait for its ping.
-        loop.call_later(self.random.choice((0.001, 4.0)), self.server.forget, process.bus.connection, context=context)
+        loop.call_later(
+            self.random.choice((0.001, 4.0)), self.server.forget, process.bus.connection, context=context
+        )
         loop.call_later(self.random.choice((0.05, 3.0)), self._spawn, process.skew_s, context=context)
 
     def _stall(self, process: Process, length_s: float) -> None:
@@ -299,7 +347,7 @@ class World:
 
     def _stop(self, n: int) -> None:
         process = self._pick(n)
-        if process.state != "running" or process.app is None:
+        if process is None or process.state != "running" or process.app is None:
             return
         self.faults["stop"] += 1
         self.executors.remove(process)
@@ -333,7 +381,9 @@ class World:
     def _define(self) -> None:
         for flow in self.plan.flows:
             data = encode_message(
-                FlowCreated(at=EPOCH, flow=flow), id=f"flow-{flow.id}", context=Context(source="/", subject=flow.id)
+                FlowCreated(at=EPOCH, flow=flow),
+                id=f"flow-{flow.id}",
+                context=Context(source="/", subject=flow.id),
             )
             self.server.store(definition("flow", COMPANY, flow.id), data, {})
             self._keys.append(play_key(COMPANY, flow.id, f"p{len(self._keys)}", shards=1))
@@ -351,7 +401,9 @@ class World:
         return EPOCH + timedelta(seconds=self.loop.time())
 
     def _start(self, n: int, times: int) -> None:
-        command = m.StartPlay(at=self._now(), definition=n + 1, flow_version=1, args={"n": n}, seed=f"seed {n}")
+        command = m.StartPlay(
+            at=self._now(), definition=n + 1, flow_version=1, args={"n": n}, seed=f"seed {n}"
+        )
         self._send(self._keys[n], "start", command, f"start-{n}", times=times)
 
     def _cancel(self, n: int) -> None:
