@@ -1,6 +1,7 @@
 """Pulling from a JetStream consumer: as many messages as there are free slots, one open request at a time."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -109,6 +110,10 @@ class PullConsumer:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
+    def look(self) -> None:
+        """Ask again how many slots are free: `reserved` may say something else now."""
+        self._change.set()
+
     def _reconnected(self) -> None:
         # The open request died with the connection.
         self._requested = 0
@@ -146,28 +151,31 @@ class PullConsumer:
 
     async def _pull(self) -> None:
         while True:
+            # Cleared before the look, not before the wait: what changes while the request goes out is seen.
+            self._change.clear()
+            self._forget_silent_request()
             free = self._slots - len(self._running) - self._reserved()
             if self._requested == 0 and free > 0 and self._bus.connected:
                 try:
                     await self._request(free)
                 except Unavailable as error:
                     log.warning("pull_failed", consumer=self._consumer, error=error.message)
+                    self._requested = 0
                     await asyncio.sleep(PULL_RETRY_DELAY_S)
-            self._change.clear()
-            try:
-                # Not wait_for: on 3.11 it loses a cancellation that comes with the event.
+                    continue
+            # Not wait_for: on 3.11 it loses a cancellation that comes with the event.
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PULL_HEARTBEAT_S * 2):
                     await self._change.wait()
-            except TimeoutError:
-                self._forget_silent_request()
 
     def _forget_silent_request(self) -> None:
         # No heartbeat for twice its interval: the server forgot the request, or a leader went away with it.
-        if self._loop.time() - self._heard_at > PULL_HEARTBEAT_S * 2:
+        if self._loop.time() - self._heard_at >= PULL_HEARTBEAT_S * 2:
             self._requested = 0
 
     async def _request(self, batch: int) -> None:
         self._requested = batch
+        self._heard_at = self._loop.time()
         self._token = f".{next(self._tokens):x}"
         body: dict[str, Any] = {
             "batch": batch,

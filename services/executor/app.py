@@ -14,7 +14,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.codec import Context, Envelope, decode_message, encode_commit, encode_message, source_of
 from libs.common.config import Config
 from libs.common.consumer import Delivery, PullConsumer
-from libs.common.errors import Conflict, HeadraceError, NotFound, Unavailable
+from libs.common.errors import Conflict, HeadraceError, Unavailable
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
@@ -28,7 +28,7 @@ from services.executor.play import Play, evolve, fold
 from services.executor.play_commands import Received, receive
 
 HANDLE_ATTEMPTS_MAX = 50
-ASK_DRIVER_TIMEOUT_S = 2.0
+ASK_DRIVER_TIMES = 2
 STOP_GRACE_S = 5.0
 OUTPUT_BYTES_MAX = 1_048_576
 
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 class App:
     """The parts of an executor process."""
 
-    def __init__(  # noqa: PLR0913 - what a process gives it, then what a test may put in place of the world
+    def __init__(
         self,
         config: Config,
         bus: Bus,
@@ -55,6 +55,7 @@ class App:
         self._services = services
         self._drives: dict[str, Drive] = {}
         self._driving: set[asyncio.Task[None]] = set()
+        self._left: list[Drive] = []
         self._consumers: list[PullConsumer] = []
         self._heartbeat: asyncio.Task[None] | None = None
         self._nudges: Any = None
@@ -109,15 +110,9 @@ class App:
 
     async def stop(self) -> None:
         """Take no more commands, let short plays end, hand the others over to another executor."""
-        for consumer in self._consumers:
-            await consumer.stop_pulling()
-        await self._await_drives()
-        await asyncio.gather(*(self._hand_over(drive) for drive in list(self._drives.values())))
-        for task in list(self._driving):
-            task.cancel()
-        for consumer in self._consumers:
-            await consumer.stop(grace_s=0)
-        await asyncio.gather(*self._driving, return_exceptions=True)
+        stopping = [consumer.stop(grace_s=STOP_GRACE_S) for consumer in self._consumers]
+        await asyncio.gather(*stopping, self._stop_driving())
+        await asyncio.gather(*(self._hand_over(drive) for drive in self._left))
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             await asyncio.gather(self._heartbeat, return_exceptions=True)
@@ -125,10 +120,12 @@ class App:
             await self._nudges.close()
         await self._stack.aclose()
 
-    async def _await_drives(self) -> None:
-        give_up_at = self._clock.monotonic_s() + STOP_GRACE_S
-        while self._drives and self._clock.monotonic_s() < give_up_at:
-            await asyncio.sleep(0.02)
+    async def _stop_driving(self) -> None:
+        if self._driving:
+            await asyncio.wait(self._driving, timeout=STOP_GRACE_S)
+        for task in list(self._driving):
+            task.cancel()
+        await asyncio.gather(*self._driving, return_exceptions=True)
 
     def checks(self) -> Mapping[str, health.Check]:
         """Return what readiness depends on: nothing but the bus."""
@@ -144,11 +141,28 @@ class App:
         # A control command may become a driver; it must not keep its slot for that long (R14).
         metrics.CONSUMER_PENDING.labels(CONTROL_CONSUMER).set(delivery.pending)
         decided = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._handle(delivery, decided))
+        task = asyncio.create_task(self._handle_apart(delivery, decided))
         self._driving.add(task)
-        task.add_done_callback(self._driving.discard)
-        task.add_done_callback(lambda _: decided.done() or decided.set_result(None))
+        task.add_done_callback(self._driven)
         await decided
+
+    async def _handle_apart(self, delivery: Delivery, decided: "asyncio.Future[None]") -> None:
+        try:
+            await self._handle(delivery, decided)
+        except HeadraceError as error:
+            log.warning(
+                "command_left", subject=delivery.subject, delivery=delivery.delivery, error=error.message
+            )
+        except Exception:
+            log.exception("command_crashed", subject=delivery.subject, delivery=delivery.delivery)
+        finally:
+            if not decided.done():
+                decided.set_result(None)
+
+    def _driven(self, task: "asyncio.Task[None]") -> None:
+        self._driving.discard(task)
+        for consumer in self._consumers:
+            consumer.look()
 
     async def _handle(self, delivery: Delivery, decided: "asyncio.Future[None] | None" = None) -> None:
         try:
@@ -158,7 +172,7 @@ class App:
             # It stays in the log for whoever looks; redelivering it would never help.
             log.error(
                 "command_unreadable", subject=delivery.subject, sequence=delivery.sequence, error=str(error)
-            )  # noqa: TRY400
+            )
             await delivery.ack()
             return
         with trace.continued(f"play {verb}", envelope.traceparent, **{"headrace.play": key.play_id}):
@@ -201,7 +215,7 @@ class App:
                 await self._drive(key, delivery, envelope, play, sequence, received, decided)
             case "ask_driver":
                 if await self._is_driven(key):
-                    await delivery.ack()
+                    await self._ack(key, delivery, envelope, play, sequence)
                 else:
                     await self._drive(key, delivery, envelope, play, sequence, received, decided)
 
@@ -232,7 +246,7 @@ class App:
         await self._bus.publish(key.nudge)
         await delivery.ack()
 
-    async def _drive(  # noqa: PLR0913 - the parts of one decision
+    async def _drive(
         self,
         key: PlayKey,
         delivery: Delivery,
@@ -246,12 +260,19 @@ class App:
         plan = await self._plan(play, received)
         drive = Drive(self._parts, key, delivery, envelope, play, plan, sequence)
         drive.begin(received.events)
+        before = self._drives.get(key.play_id)
+        if before is not None:
+            # A redelivery to the same process: the elder may hang in a step and is beaten no more; it looks and goes.
+            before.nudge()
         self._drives[key.play_id] = drive
         if decided is not None and not decided.done():
             decided.set_result(None)
         metrics.DRIVING.inc()
         try:
             acknowledge = await drive.run()
+        except asyncio.CancelledError:
+            self._left.append(drive)
+            raise
         finally:
             metrics.DRIVING.dec()
             if self._drives.get(key.play_id) is drive:
@@ -277,11 +298,14 @@ class App:
             task.add_done_callback(self._driving.discard)
 
     async def _is_driven(self, key: PlayKey) -> bool:
-        try:
-            await self._bus.request(key.nudge, timeout_s=ASK_DRIVER_TIMEOUT_S)
-        except Unavailable:
-            return False
-        return True
+        # More than once, for a nudge can be lost; in all longer than a driver may pause without looking at the log (R11).
+        for _ in range(ASK_DRIVER_TIMES):
+            try:
+                await self._bus.request(key.nudge, timeout_s=self._config.ack_wait_s / 4)
+            except Unavailable:
+                continue
+            return True
+        return False
 
     async def _heartbeats(self) -> None:
         """Keep every driven play's command from being redelivered, and see what others appended (R12)."""
@@ -310,10 +334,9 @@ class App:
             log.exception("heartbeat_crashed", play=drive.key.play_id)
 
     async def _hand_over(self, drive: Drive) -> None:
-        """Ask for another driver, durably, before letting go: nobody has to wait for a redelivery."""
+        """Ask for another driver of a play that was left: nobody has to wait for a redelivery."""
         key = drive.key
-        self._drives.pop(key.play_id, None)
-        revive = m.RevivePlay(at=self._clock.now())
+        revive = m.RevivePlay(at=self._clock.now(), epoch=drive.epoch)
         context = Context(source=source_of(key.company_id, key.flow_id), subject=key.play_id)
         id = ids.commit_id()
         try:

@@ -84,8 +84,12 @@ def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driv
         case m.ApprovePlay():
             decided = _approval(play, command)
             return Received("record", (decided,)) if decided is not None else ACK
-        case m.RevivePlay():
+        case m.RevivePlay(epoch=0):
             return Received("ask_driver", _take_over(play, command.at, driver, "revive"))
+        case m.RevivePlay():
+            if command.epoch != play.epoch:
+                return ACK
+            return Received("drive", _take_over(play, command.at, driver, "resume"))
         case m.StartPlay() | m.WakePlay():
             return ACK
         case _:
@@ -118,17 +122,16 @@ def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Drive
 
 
 def _take_over(
-    play: Play, at: datetime, driver: m.Driver, reason: Literal["redelivery", "revive"]
+    play: Play, at: datetime, driver: m.Driver, reason: Literal["redelivery", "revive", "resume"]
 ) -> tuple[m.PlayEvent, ...]:
     resumed = m.PlayResumed(at=at, epoch=play.epoch + 1, driver=driver, reason=reason)
-    if play.resumes < RESUMES_WITHOUT_PROGRESS_MAX:
+    if play.resumes < RESUMES_WITHOUT_PROGRESS_MAX or reason == "resume":
         return (resumed,)
     error = f"{play.resumes} executors in a row were lost while they ran this"
     running = [(ref, run) for ref, run in play.layers.items() if run.state == "RUN"]
     if not running:
         return (resumed, m.PlayFailed(at=at, error=error, error_code="EXECUTOR_LOST"))
-    failed = tuple(failed(ref, run, at, error, "EXECUTOR_LOST") for ref, run in running)
-    return (resumed, *failed)
+    return (resumed, *(failed(ref, run, at, error, "EXECUTOR_LOST") for ref, run in running))
 
 
 def _approval(play: Play, command: m.ApprovePlay) -> m.ApprovalDecided | None:

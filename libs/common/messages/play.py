@@ -79,7 +79,13 @@ class CancelPlay(Command, frozen=True, kw_only=True):
 
 
 class RevivePlay(Command, frozen=True, kw_only=True):
-    """Take over a play whose driver has not been heard of (the sweep's command, D5)."""
+    """Take over a play whose driver has not been heard of (the sweep's command, D5).
+
+    `epoch` is set by a driver that stops and hands its play over: whoever finds it in that epoch need not ask whether
+    the driver lives. 0 asks first.
+    """
+
+    epoch: int = 0
 
 
 PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay
