@@ -59,6 +59,7 @@ def main() -> int:
         metavar="HEADRACE_NAME=VALUE",
         help="a setting of the system; may be repeated: --set HEADRACE_DURABILITY=relaxed",
     )
+    words.add_argument("--markdown", action="store_true", help="also print the table for a page")
     words.add_argument("--profile", action="store_true", help="also print where the services' CPU time goes")
     arguments = words.parse_args()
     home = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
@@ -111,6 +112,8 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
         settings=settings,
     )
     print(report.tail(measured))
+    if arguments.markdown:
+        print(report.markdown(measured.levels))
     if arguments.profile:
         print(profiles.text(samples, ROOT))
     return measured

@@ -81,6 +81,16 @@ def row(level: Level) -> str:
     )
 
 
+def markdown(levels: list[Level]) -> str:
+    """Return the levels as a table for a page."""
+    lines = ["| scenario | in flight | plays/s | p50 ms | p99 ms | CPU ms per play |", "| --- " * 6 + "|"]
+    for level in levels:
+        system = sum(ms for name, ms in level.cpu_ms_per_play.items() if name != GENERATOR)
+        figures = f"{level.plays_per_s:.0f} | {level.p50_ms:.1f} | {level.p99_ms:.1f} | {system:.2f}"
+        lines.append(f"| {level.scenario} | {level.in_flight} | {figures} |")
+    return "\n".join(lines)
+
+
 def tail(report: Report) -> str:
     """Return the lines below the table."""
     lines = [
