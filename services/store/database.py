@@ -60,7 +60,13 @@ class Database:
             max_size=POOL_CONNECTIONS_MAX,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={"search_path": self.schema, "application_name": "headrace-store", **KEEPALIVES},
+            server_settings={
+                "search_path": self.schema,
+                "application_name": "headrace-store",
+                # A generic plan does not know the state asked for, and so cannot use the indexes of some states.
+                "plan_cache_mode": "force_custom_plan",
+                **KEEPALIVES,
+            },
         )
 
     async def close(self) -> None:

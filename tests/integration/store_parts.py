@@ -191,7 +191,7 @@ def started(seconds: float = 1, **fields: Any) -> m.PlayStarted:
 
 
 def layer_done(ref: str, order: int = 0, *, seconds: float = 2, **fields: Any) -> m.LayerCompleted:
-    given = {"state": "DONE", "out": {"n": order}, "started_at": at(1)} | fields
+    given: dict[str, Any] = {"state": "DONE", "out": {"n": order}, "started_at": at(1)} | fields
     return m.LayerCompleted(at=at(seconds), ref=ref, layer_id=f"layer-{ref}", order=order, **given)
 
 

@@ -38,7 +38,8 @@ def derived_ref(name: str, taken: Container[str]) -> str:
     """Return a camelCase ref for a step of this name that is not taken: `Fetch invoice` → `fetchInvoice`."""
     words = _words(name)
     first, rest = (words[0], words[1:]) if words else ("step", [])
-    ref = first[0].lower() + first[1:] + "".join(word[0].upper() + word[1:] for word in rest)
+    start = first.lower() if first.isupper() else first[0].lower() + first[1:]
+    ref = start + "".join(word[0].upper() + word[1:] for word in rest)
     if ref[0].isdigit():
         ref = f"step{ref}"
     ref = ref[:REF_CHARS_MAX]

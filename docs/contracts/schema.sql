@@ -1,0 +1,110 @@
+-- What the migrations of services/store/sql make; written by `python -m services.store.schema_dump`.
+
+create table checkpoints (
+    stream text not null,
+    sequence bigint not null,
+    constraint checkpoints_pkey PRIMARY KEY (stream)
+);
+
+create table companies (
+    id text not null,
+    name text not null,
+    created_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint companies_pkey PRIMARY KEY (id)
+);
+
+create table dead_letters (
+    stream text not null,
+    sequence bigint not null,
+    subject text not null,
+    error text not null,
+    payload bytea not null,
+    constraint dead_letters_pkey PRIMARY KEY (stream, sequence)
+);
+
+create table flows (
+    id text not null,
+    company_id text not null,
+    permanent_id text not null,
+    enabled boolean not null,
+    category text not null,
+    group_id text,
+    deleted boolean not null,
+    created_at timestamp with time zone not null,
+    summary json not null,
+    layers json not null,
+    sequence bigint not null,
+    constraint flows_pkey PRIMARY KEY (id)
+);
+
+create table layers (
+    play_id text not null,
+    ref text not null,
+    layer_id text not null,
+    "order" integer not null,
+    state text not null,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    "out" json,
+    error text,
+    error_code text,
+    attempts integer not null,
+    approval json,
+    constraint layers_pkey PRIMARY KEY (play_id, ref)
+);
+
+create table migrations (
+    number integer not null,
+    name text not null,
+    applied_at timestamp with time zone not null default now(),
+    constraint migrations_pkey PRIMARY KEY (number)
+);
+
+create table plays (
+    id text not null,
+    company_id text not null,
+    flow_id text not null,
+    shard integer not null,
+    state text not null,
+    created_at timestamp with time zone not null,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    args json,
+    "out" json,
+    error text,
+    error_code text,
+    failed_ref text,
+    flow_version integer,
+    trigger text,
+    parent_play_id text,
+    schedule_id text,
+    changed_at timestamp with time zone not null,
+    first_sequence bigint not null,
+    sequence bigint not null,
+    constraint plays_pkey PRIMARY KEY (id)
+);
+
+create table users (
+    id text not null,
+    company_id text not null,
+    email text not null,
+    name text not null,
+    role text not null,
+    disabled boolean not null,
+    password text not null,
+    created_at timestamp with time zone not null,
+    updated_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint users_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX flows_by_company ON flows USING btree (company_id, created_at, id) WHERE (NOT deleted);
+CREATE INDEX flows_by_permanent_id ON flows USING btree (company_id, permanent_id);
+CREATE INDEX plays_by_company ON plays USING btree (company_id, created_at DESC, id DESC);
+CREATE INDEX plays_by_company_state ON plays USING btree (company_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
+CREATE INDEX plays_by_flow ON plays USING btree (company_id, flow_id, created_at DESC, id DESC);
+CREATE INDEX plays_by_flow_state ON plays USING btree (company_id, flow_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
+CREATE INDEX plays_running ON plays USING btree (changed_at) WHERE (state = 'RUN'::text);
+CREATE INDEX users_by_email ON users USING btree (lower(email), created_at, id);
