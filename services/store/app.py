@@ -104,8 +104,10 @@ class App:
         return None if self._migrated else "the migrations have not run yet"
 
     async def _projection_check(self) -> str | None:
-        halted = [projector.halted for projector in self._projectors if projector.halted is not None]
-        return "; ".join(halted) or None
+        troubles = [
+            trouble for projector in self._projectors if (trouble := projector.halted or projector.failing)
+        ]
+        return "; ".join(troubles) or None
 
     async def _store_check(self) -> str | None:
         return self._not_ready

@@ -3,6 +3,7 @@
 Reads that meet the swap of a rebuild (their tables were just replaced) are asked once more.
 """
 
+import asyncio
 import hashlib
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ LIVE_SCHEMA = "headrace"
 POOL_CONNECTIONS_MAX = 8
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 3.0
 # A peer that vanished without a word is noticed within 25 s, and with it the advisory locks it held.
 KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 
@@ -70,8 +72,13 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Close every connection, at once."""
-        if self._pool is not None:
+        """Let the statements under way end, for a while, then close every connection."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._pool.close()
+        except TimeoutError:
             self._pool.terminate()
 
     async def rows(self, sql: str, *args: Any) -> list[Row]:

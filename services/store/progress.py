@@ -83,9 +83,9 @@ class Progress:
         except TimeoutError:
             return False
         finally:
-            waiting = self._waiting[stream]
-            if entry in waiting:
-                waiting.remove(entry)
+            left = [waiting for waiting in self._waiting.pop(stream, ()) if waiting is not entry]
+            if left:
+                self._waiting[stream] = left
 
     def _announced(self, message: Message) -> None:
         try:

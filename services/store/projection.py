@@ -23,7 +23,15 @@ BATCH_MESSAGES_MAX = 1_000
 PLAYS_INTERVAL_S = 0.01
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Messages that could not be projected", ("stream",))
 # A value that Postgres or its driver refuses; a ValueError is how the driver refuses a parameter.
-_REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+    OverflowError,
+)
+# RecursionError: nested deeper than the decoder goes.
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +109,7 @@ class Projection:
 def _add(batch: Batch, record: Record) -> DeadLetter | None:
     try:
         batch.add(record)
-    except (msgspec.DecodeError, ValueError) as error:
+    except _UNREADABLE as error:
         return DeadLetter(record, f"{type(error).__name__}: {error}")
     return None
 

@@ -34,6 +34,7 @@ class Projector:
 
     def __init__(self, bus: Bus, dsn: str, projection: Projection, progress: Progress) -> None:
         self.halted: str | None = None
+        self.failing: str | None = None
         self.leads = False
         self._bus = bus
         self._dsn = dsn
@@ -62,7 +63,8 @@ class Projector:
                     log.warning(
                         "projector_retries", stream=self._stream, error=str(error) or type(error).__name__
                     )
-                except Exception:
+                except Exception as error:
+                    self.failing = f"{self._stream} cannot be projected: {type(error).__name__}: {error}"
                     log.exception("projector_crashed", stream=self._stream)
                 if self._loop.time() - began > RETRY_DELAY_S_MAX:
                     delay_s = RETRY_DELAY_S
@@ -115,6 +117,7 @@ class Projector:
             if records:
                 checkpoint = await self._projection.write(connection, records, before=checkpoint)
                 self._projected.inc(len(records))
+                self.failing = None
             elif connection.is_closed():
                 return
             self._lag.set(self._reader.behind)

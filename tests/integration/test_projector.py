@@ -1,12 +1,16 @@
 """The projector on real servers: order, exactly once, take-over, poison, a log that lost data."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
+import pytest
 
-from libs.common import ids, subjects
+from libs.common import codec, ids, subjects
 from libs.common.messages import play as m
 from libs.common.messages.query import GetPlay, ListPlayLayers, ListPlays, ListStalePlays
+from services.store import projector
+from services.store.database import lock_key
 from tests.fixtures.nats import NatsServer
 from tests.integration.store_parts import (
     COMPANY,
@@ -77,7 +81,7 @@ async def test_rows_do_not_depend_on_where_batches_end(nats_url: str, database: 
 
 
 def _long_history() -> list[tuple[str, list[m.Event]]]:
-    step = {"layer_id": "layer-b", "ref": "b", "order": 1}
+    step: dict[str, Any] = {"layer_id": "layer-b", "ref": "b", "order": 1}
     return [
         ("RUN", [started(args={"a": 1}), m.LayerStarted(at=at(1), ref="a", layer_id="layer-a", order=0)]),
         ("WAIT", [m.LayerWaiting(at=at(2), kind="approval", **step), m.PlayWaiting(at=at(2), wait_id="w")]),
@@ -122,6 +126,40 @@ async def test_poison_is_set_aside_and_holds_nothing_up(nats_url: str, database:
     assert letters[0]["payload"] == b"\xff not a commit"
 
 
+async def test_what_is_nested_too_deep_is_set_aside(nats_url: str, database: str) -> None:
+    async with running_store(nats_url, database) as store:
+        deep, late = PlayLog(store.bus), PlayLog(store.bus)
+        body = codec.encode_commit(
+            five_step_play(), commit_id="x", context=codec.Context(source="s", subject="p")
+        )
+        nested = body.replace(b'{"answer":42}', b"[" * 5_000 + b"]" * 5_000)
+        await store.bus.append(deep.key.event("DONE"), nested, id="x")
+        sequence = await late.commit("DONE", *five_step_play())
+        listed = await store.query("play", ListPlays(company_id=COMPANY, after={STREAM: sequence}))
+        letters = await rows(database, "select subject, error from dead_letters")
+
+    assert nested != body
+    assert [row["id"] for row in listed["data"]] == [late.id]
+    assert [letter["subject"] for letter in letters] == [deep.key.event("DONE")]
+
+
+async def test_a_leader_that_went_silent_is_replaced(
+    nats_url: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "SILENCE_S_MAX", 0.5)
+    frozen = await asyncpg.connect(database)
+    # As a stopped process does: it holds the lock and says nothing.
+    await frozen.execute("select pg_advisory_lock($1)", lock_key(f"projector {STREAM}"))
+    async with running_store(nats_url, database) as store:
+        sequence = await PlayLog(store.bus).commit("DONE", *five_step_play())
+
+        async def projected() -> bool:
+            return bool(await rows(database, "select id from plays where sequence = $1", sequence))
+
+        await eventually(projected)
+    assert frozen.is_closed()
+
+
 async def test_another_store_takes_over_when_the_leader_stops(nats_url: str, database: str) -> None:
     async with running_store(nats_url, database) as first:
         second = Store(first.config, first.bus)
@@ -136,7 +174,7 @@ async def test_another_store_takes_over_when_the_leader_stops(nats_url: str, dat
             return len(await rows(database, "select id from plays")) == 2
 
         await eventually(both_shown)
-        assert all(projector.leads for projector in second.app._projectors)
+        assert all(each.leads for each in second.app._projectors)
         await second.stop()
 
 
