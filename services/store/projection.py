@@ -18,9 +18,9 @@ from services.store.read_models.definitions import NOUNS, DefinitionsBatch
 from services.store.read_models.plays import PlaysBatch
 
 BATCH_MESSAGES_MAX = 1_000
-# A statement costs as much as ten plays in it: under load the plays of a hundredth of a second share one. A message
+# A statement costs as much as ten plays in it: under load the plays of a fiftieth of a second share one. A message
 # that comes alone is written at once.
-PLAYS_INTERVAL_S = 0.01
+PLAYS_INTERVAL_S = 0.02
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Messages that could not be projected", ("stream",))
 # A value that Postgres or its driver refuses; a ValueError is how the driver refuses a parameter.
 _REFUSED = (
