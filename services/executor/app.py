@@ -53,7 +53,7 @@ class App:
         self._clock = clock or SystemClock()
         self._registry = registry or Registry.load()
         self._services = services
-        self._drives: dict[str, Drive] = {}
+        self._drives: dict[str, list[Drive]] = {}
         self._driving: set[asyncio.Task[None]] = set()
         self._left: list[Drive] = []
         self._consumers: list[PullConsumer] = []
@@ -260,11 +260,8 @@ class App:
         plan = await self._plan(play, received)
         drive = Drive(self._parts, key, delivery, envelope, play, plan, sequence)
         drive.begin(received.events)
-        before = self._drives.get(key.play_id)
-        if before is not None:
-            # A redelivery to the same process: the elder may hang in a step and is beaten no more; it looks and goes.
-            before.nudge()
-        self._drives[key.play_id] = drive
+        # Several at once: a redelivery, or a cancel that overtook its start, may meet a driver in the same process.
+        self._drives.setdefault(key.play_id, []).append(drive)
         if decided is not None and not decided.done():
             decided.set_result(None)
         metrics.DRIVING.inc()
@@ -275,8 +272,7 @@ class App:
             raise
         finally:
             metrics.DRIVING.dec()
-            if self._drives.get(key.play_id) is drive:
-                del self._drives[key.play_id]
+            self._forget(drive)
         if acknowledge:
             await delivery.ack()
 
@@ -285,14 +281,19 @@ class App:
         started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
         return await self._plans.get(started.definition if started is not None else play.definition)
 
+    def _forget(self, drive: Drive) -> None:
+        of_play = self._drives[drive.key.play_id]
+        of_play.remove(drive)
+        if not of_play:
+            del self._drives[drive.key.play_id]
+
     # ── drivers ─────────────────────────────────────────────────────────────────────────────────────
 
     def _nudged(self, message: Message) -> None:
-        drive = self._drives.get(message.subject.rpartition(".")[2])
-        if drive is None:
-            return
-        drive.nudge()
-        if message.reply:
+        drives = self._drives.get(message.subject.rpartition(".")[2], [])
+        for drive in drives:
+            drive.nudge()
+        if drives and message.reply:
             task = asyncio.get_running_loop().create_task(self._bus.publish(message.reply, b"driving"))
             self._driving.add(task)
             task.add_done_callback(self._driving.discard)
@@ -314,7 +315,7 @@ class App:
             looking: asyncio.Task[Any] | None = None
             while True:
                 await asyncio.sleep(interval_s)
-                drives = list(self._drives.values())
+                drives = [drive for of_play in self._drives.values() for drive in of_play]
                 for drive in drives:
                     await self._beat(drive, drive.keep)
                 # A look may wait for its answer longer than a command may go without a sign of life.

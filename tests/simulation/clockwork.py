@@ -36,6 +36,7 @@ class Process:
         self.app: Any = None
         self.bus: Any = None
         self.world: Any = None
+        self.drives: list[Any] = []
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str = "") -> asyncio.Task[T]:
         """Run a coroutine as part of this process."""

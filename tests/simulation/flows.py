@@ -19,6 +19,12 @@ from services.executor.modules.control import Delay
 from services.executor.modules.registry import Registry
 from tests.simulation.clockwork import EPOCH, PROCESS
 
+THEMES = (
+    ("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs"),
+    ("delay", "delay", "flaky", "note"),
+    ("touch", "touch", "touch", "note"),
+    ("slow", "touch", "touch", "hangs for ever"),
+)
 COMPANY = "c0"
 FLOW = "f0"
 
@@ -83,9 +89,10 @@ def registry() -> Registry:
 def a_flow(random: Random, *, flow_id: str = FLOW) -> Flow:
     """Return a flow of one to five groups with what a play can go through: all of its waits, retries, failures."""
     layers: list[Layer] = []
+    kinds = random.choice(THEMES)
     for index in range(random.randint(1, 5)):
         for _ in range(random.choice((1, 1, 1, 2, 3))):
-            layers.append(_a_layer(random, flow_id, index, len(layers)))
+            layers.append(_a_layer(random, flow_id, index, len(layers), random.choice(kinds)))
     timeout = random.choice((0, 0, 0, 0, 25))
     return Flow(
         id=flow_id,
@@ -105,10 +112,7 @@ def a_flow(random: Random, *, flow_id: str = FLOW) -> Flow:
     )
 
 
-def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
-    kind = random.choice(
-        ("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs")
-    )
+def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -> Layer:
     fields: dict[str, Any] = {"app_id": "touch"}
     match kind:
         case "note":
@@ -130,6 +134,8 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int) -> Layer:
                 jitter=random.random() < 0.5,
             )
             fields |= {"args": {"ms": 10, "fails": random.choice((1, 2, 3))}, "retry": retry}
+        case "hangs for ever":
+            fields |= {"args": {"hangs": True}, "timeout": 300}
         case "hangs":
             retry = Retry(count=random.choice((0, 1)))
             fields |= {"args": {"hangs": True}, "timeout": random.choice((1, 4)), "retry": retry}

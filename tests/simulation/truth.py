@@ -21,6 +21,8 @@ from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.server import Kept, Observer, Server
 
 WOKEN_LATE_S_MAX = 75.0
+CANCELLED_LATE_S_MAX = 4.0  # a heartbeat is ack_wait/3 apart, and then there is the abandoned step
+CANCELLED_LATE_TROUBLED_S_MAX = 120.0
 
 
 class Violated(AssertionError):
@@ -37,6 +39,8 @@ class Truth(msgspec.Struct, kw_only=True):
     ended_refs: dict[str, str] = {}
     retries: set[tuple[str, int]] = set()
     facts: set[tuple[str, str]] = set()
+    cancelled_at: float | None = None
+    timer: str = ""  # the wait whose timer was set last
 
 
 class EffectRun(msgspec.Struct, kw_only=True):
@@ -94,6 +98,7 @@ class Laws(Observer):
         self.server: Server | None = None
         self.slowest_wake_s = 0.0
         self.touches = 0
+        self.drives: dict[str, list[Any]] = {}  # by play: those that run and whose process lives
         self.hits: dict[int, Callable[[Process], None]] = {}  # by the number of the touch
 
     def fail(self, law: str, play_id: str, text: str) -> None:
@@ -110,8 +115,16 @@ class Laws(Observer):
         if kept.subject.startswith("cmd."):
             envelope = decode_message(kept.data)
             truth.commands[kept.sequence] = (last, envelope.id, envelope.data)
+        elif kept.subject.startswith("tmr."):
+            self._timer_set(truth, decode_message(kept.data).data)
         elif kept.subject.startswith("evt."):
             self._committed(truth, decode_commit(kept.data, sequence=kept.sequence), last)
+
+    def _timer_set(self, truth: Truth, wake: m.WakePlay) -> None:
+        waits_for_time = truth.play.status == "WAIT" and truth.play.wait_until is not None
+        if waits_for_time and truth.timer == truth.play.wait_id != wake.wait_id:
+            self.fail("I1", truth.key.play_id, "the timer of the wait at hand was replaced by a stale one")
+        truth.timer = wake.wait_id
 
     def _committed(self, truth: Truth, commit: Commit, state: str) -> None:
         play, play_id = truth.play, truth.key.play_id
@@ -123,6 +136,8 @@ class Laws(Observer):
             self._event(truth, commit, event)
         evolve_commit(play, commit)
         truth.commits.append(commit)
+        if play.ended and truth.cancelled_at is not None:
+            self._cancelled(truth, self.loop.time() - truth.cancelled_at)
         if play.status != state:
             self.fail("subject", play_id, f"a commit on {state} leaves the play in {play.status}")
 
@@ -135,9 +150,10 @@ class Laws(Observer):
             case m.PlayResumed():
                 if event.epoch != play.epoch + 1:
                     self.fail("I4", play_id, f"epoch {event.epoch} after {play.epoch}")
-                if event.reason == "wake":
-                    self._woken(truth, play.wait_until)
+                self._resumed(truth, event)
             case m.CancelRequested() | m.ApprovalDecided():
+                if isinstance(event, m.CancelRequested):
+                    truth.cancelled_at = self.loop.time()
                 fact = (commit.causation_id, type(event).__name__)
                 if fact in truth.facts:
                     self.fail("I6", play_id, f"the fact of {commit.causation_id} twice")
@@ -165,6 +181,39 @@ class Laws(Observer):
                     self.fail("I5", play_id, f"a cancelled play ended in {event.state}")
             case _:
                 pass
+
+    def _cancelled(self, truth: Truth, took_s: float) -> None:
+        f = self.faults
+        troubled = f["stall"] or f["crash"] or f["stop"] or f["restart"] or f["read_lost"] or f["append_lost"]
+        troubled = troubled or f["append_ack_lost"] or f["append_delayed"]
+        if took_s > (CANCELLED_LATE_TROUBLED_S_MAX if troubled else CANCELLED_LATE_S_MAX):
+            self.fail("I1", truth.key.play_id, f"cancelled only after {took_s:.1f} s")
+
+    def _resumed(self, truth: Truth, event: m.PlayResumed) -> None:
+        play, play_id = truth.play, truth.key.play_id
+        before, now = play.driver, event.driver
+        parked = play.status == "WAIT"
+        if parked == (event.reason in {"redelivery", "revive", "resume"}):
+            self.fail("I4", play_id, f"resumed for {event.reason} in {play.status}")
+        if event.reason == "wake":
+            self._woken(truth, play.wait_until)
+        if event.reason == "redelivery":
+            assert before is not None
+            if now.sequence != before.sequence or now.delivery <= before.delivery:
+                self.fail("I4", play_id, f"{now} took over from {before}")
+        if event.reason in {"redelivery", "revive"} and not self._may_rob(event.reason):
+            robbed = [drive for drive in self.drives.get(play_id, []) if drive.epoch == play.epoch]
+            if robbed:
+                self.fail("I3", play_id, f"a living driver was robbed by {event.reason}: {dict(self.faults)}")
+
+    def _may_rob(self, reason: str) -> bool:
+        # Whoever was frozen, or could not reach the server, looks dead; so does one whose answer to a ping was lost.
+        f = self.faults
+        return bool(
+            f["stall"]
+            or f["outage"]
+            or (reason == "revive" and (f["nudge_lost"] or f["read_lost"] or f["restart"]))
+        )
 
     def _woken(self, truth: Truth, until: datetime | None) -> None:
         if until is None:
@@ -251,16 +300,17 @@ class Laws(Observer):
                 run.play_id,
                 f"attempt {run.attempt} of step {run.ref} runs although its failure is durable",
             )
-        times = sum(r.play_id == run.play_id and r.ref == run.ref and r.attempt == run.attempt for r in runs)
-        if times > 1 + self.excuses():
+        others = [r for r in runs if r is not run and r.play_id == run.play_id]
+        same = [r for r in others if r.ref == run.ref and r.attempt == run.attempt]
+        if any(r.epoch == run.epoch for r in same):
             self.fail(
-                "I3",
-                run.play_id,
-                f"attempt {run.attempt} of step {run.ref} runs {times} times: {self.faults}",
+                "I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs twice in epoch {run.epoch}"
             )
-        for other in runs:
-            if other.play_id == run.play_id and other.epoch == run.epoch and other.drive is not run.drive:
-                self.fail("I4", run.play_id, f"two drivers in epoch {run.epoch}")
+        if len(same) > self.excuses():
+            text = f"attempt {run.attempt} of step {run.ref} runs {len(same) + 1} times: {dict(self.faults)}"
+            self.fail("I3", run.play_id, text)
+        if any(r.epoch == run.epoch and r.drive is not run.drive for r in others):
+            self.fail("I4", run.play_id, f"two drivers in epoch {run.epoch}")
 
     def excuses(self) -> int:
         """Return how often an effect may run again: each of these can take a play from a living driver."""

@@ -28,7 +28,7 @@ from services.executor import app as app_module
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
-from tests.simulation.clockwork import DRIVE, EPOCH, Process, SimLoop
+from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.flows import COMPANY, a_flow, registry
 from tests.simulation.network import SimBus, Weather
 from tests.simulation.server import PLAYS, Server
@@ -93,9 +93,9 @@ def draw(seed: int) -> Plan:
             (*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))
         ]
     if kind in {"crash", "all"}:
-        plan.hits += [(*_touch(random), None) for _ in range(random.randint(0, 2))]
+        plan.hits += [(*_touch(random), None) for _ in range(random.randint(1, 3))]
     if kind in {"stall", "all"}:
-        plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(0, 2))]
+        plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(1, 5))]
     if kind in {"stop", "all"}:
         plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
     if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
@@ -117,11 +117,11 @@ def _fault(random: Random, executors: int) -> tuple[float, int, int]:
 
 
 def _touch(random: Random) -> tuple[int, int]:
-    return 1 + int(random.expovariate(1 / 25)), random.randint(1, 8)
+    return 1 + int(random.expovariate(1 / 20)), random.choice((1, 2, 2, 3, 3, 4, 5, 6))
 
 
 def _length_s(random: Random) -> float:
-    return random.choice((random.uniform(0.1, 4), random.uniform(4, 12), random.uniform(10, 35)))
+    return random.choice((random.uniform(0.1, 4), random.uniform(4, 12), *2 * (random.uniform(12, 35),)))
 
 
 def _weather(random: Random) -> dict[str, float]:
@@ -134,7 +134,11 @@ def _weather(random: Random) -> dict[str, float]:
         "ack_lost",
         "pull_lost",
     )
-    chosen = {name: random.choice((0.02, 0.1, 0.3)) for name in random.sample(names, 2)}
+    chosen = {
+        name: random.choice((0.02, 0.1, 0.3)) for name in random.sample(names, random.choice((1, 1, 2)))
+    }
+    if "nudge_lost" in chosen:
+        chosen["nudge_lost"] = 1.0
     if "read_lost" in chosen:
         chosen["read_lost"] = 0.02
     return {**chosen, "late": random.choice((0.0, 0.1)), "wake_twice": random.choice((0.0, 0.5))}
@@ -144,8 +148,17 @@ class SeenDrive(Drive):
     """The real Drive; what it starts can tell who started it."""
 
     async def run(self) -> bool:
+        process = PROCESS.get()
+        assert process is not None
         DRIVE.set(self)
-        return await super().run()
+        drives = process.world.laws.drives.setdefault(self.key.play_id, [])
+        drives.append(self)
+        process.drives.append((drives, self))
+        try:
+            return await super().run()
+        finally:
+            if self in drives:
+                drives.remove(self)
 
 
 class World:
@@ -284,7 +297,7 @@ class World:
         process.spawn(self._boot(process))
 
     async def _boot(self, process: Process) -> None:
-        config = Config(ack_wait_s=ACK_WAIT_S, drive_slots=4, control_slots=2, instance=process.name)
+        config = Config(ack_wait_s=ACK_WAIT_S, drive_slots=4, control_slots=1, instance=process.name)
         process.app = self.app(
             config,
             process.bus,
@@ -331,6 +344,9 @@ class World:
             return
         self.executors.remove(process)
         self.graveyard.append(process)
+        for drives, drive in process.drives:
+            if drive in drives:
+                drives.remove(drive)
         loop, context = self.loop, self.loop.server_context
         # The server may see the connection end at once, or wait for its ping.
         loop.call_later(

@@ -1,0 +1,306 @@
+"""Bugs planted on purpose, each the loss of one rule of the ownership protocol; the simulation must find every one.
+
+They are patches of the executor's own code, applied around a world. The comment names the counterexample (C1 to C16) or
+the rule (R1 to R14) of the protocol.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from libs.common import bus as bus_module
+from libs.common.bus import Expected
+from libs.common.codec import Commit, Context
+from libs.common.consumer import Delivery
+from libs.common.errors import Conflict
+from libs.common.messages import play as m
+from services.executor import app as app_module
+from services.executor import drive as drive_module
+from services.executor import history, play, play_commands
+from services.executor.app import App
+from services.executor.drive import Drive, Fenced, Redecide
+from services.executor.play import Play
+
+Planted = Callable[[], AbstractContextManager[Any]]
+
+
+def _swap(target: Any, name: str, replacement: Any) -> Planted:
+    return lambda: mock.patch.object(target, name, replacement)
+
+
+# ── conflicts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _reconcile_without_own(self: Drive, commit_id: str) -> bool:
+    """R1, C1: an own commit whose acknowledgement was lost is taken for somebody else's."""
+    commits = await self._load_until_moved()
+    if not self._established:
+        raise Redecide
+    self.play = play.fold(commits)
+    self.sequence = commits[-1].sequence
+    self._check_epoch()
+    outcomes, self._outcomes, self._buffer = self._outcomes, [], []
+    for event in outcomes:
+        self._emit(event)
+        self._outcomes.append(event)
+    return False
+
+
+def _keep_nothing(self: Drive, event: Any) -> None:
+    """R2, C2: after a conflict the outcome of an effect is forgotten, and so computed again."""
+    del self, event
+
+
+def _keep_twice(self: Drive, event: Any) -> None:
+    """I6: after a conflict an outcome is kept twice: a failed attempt counts double."""
+    self._emit(event)
+    self._emit(event)
+
+
+def _never_fenced(self: Drive) -> None:
+    """C5, C12: a driver goes on although the play has another."""
+
+
+def _fenced_always_acks(self: Drive) -> None:
+    """R6, C3: a driver that lost the play to its own command's redelivery acknowledges on its way out."""
+    if self.play.epoch != self._epoch:
+        raise Fenced(foreign=True)
+
+
+def _no_expectation(*args: Any, **kwargs: Any) -> Any:
+    """D3: appends without the optimistic lock."""
+    kwargs["expected"] = None
+    return _append(*args, **kwargs)
+
+
+_append = bus_module.Bus.append
+
+
+# ── who drives ──────────────────────────────────────────────────────────────────────────────────────
+
+
+_receive_running = play_commands._receive_running
+
+
+def _any_redelivery_fences(state: Play, command: Any, id: str, driver: m.Driver) -> Any:
+    """R3, C4: whatever is redelivered takes the play over, not only its driving command."""
+    if driver.delivery > 1:
+        return play_commands.Received(
+            "drive", play_commands._take_over(state, command.at, driver, "redelivery")
+        )
+    return _receive_running(state, command, id, driver)
+
+
+def _any_delivery_fences(state: Play, command: Any, id: str, driver: m.Driver) -> Any:
+    """R4, C11: the driving command fences whatever its delivery number."""
+    if state.driver is not None and state.driver.sequence == driver.sequence:
+        return play_commands.Received(
+            "drive", play_commands._take_over(state, command.at, driver, "redelivery")
+        )
+    return _receive_running(state, command, id, driver)
+
+
+def _redelivery_is_acked(state: Play, command: Any, id: str, driver: m.Driver) -> Any:
+    """C1, C3: a redelivered driving command is taken for done: it is in the state already."""
+    if id in state.applied:
+        return play_commands.ACK
+    return _receive_running(state, command, id, driver)
+
+
+def _revive_never_asks(state: Play, command: Any, id: str, driver: m.Driver) -> Any:
+    """D5: a revive takes the play from a driver that lives."""
+    received = _receive_running(state, command, id, driver)
+    return received._replace(action="drive") if received.action == "ask_driver" else received
+
+
+def _unpark_keeps_epoch(state: Play, command: Any, id: str, driver: m.Driver) -> Any:
+    """R5, C6: a play that goes on after a wait stays in its epoch."""
+    received = _receive_parked(state, command, id, driver)
+    events = [
+        msgspec.structs.replace(event, epoch=state.epoch) if isinstance(event, m.PlayResumed) else event
+        for event in received.events
+    ]
+    return received._replace(events=tuple(events))
+
+
+_receive_parked = play_commands._receive_parked
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _forget_commands(state: Play, commit: Commit) -> None:
+    """R10, C13: the ids of applied commands are not kept."""
+    for event in commit.events:
+        play.evolve(state, event)
+
+
+def _receive_after_the_end(state: Play, command: Any, **rest: Any) -> Any:
+    """R13, C14: a command that finds the play ended takes it over all the same."""
+    if state.ended and rest["driver"].delivery > 1:
+        return play_commands.Received(
+            "drive", play_commands._take_over(state, command.at, rest["driver"], "redelivery")
+        )
+    return _receive(state, command, **rest)
+
+
+_receive = play_commands.receive
+
+
+async def _no_start_command(bus: Any, key: Any) -> None:
+    """R9, C10: a cancel that overtakes its start is refused."""
+    del bus, key
+
+
+async def _ack_unseen(
+    self: App, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+) -> None:
+    """D3: a refusal rests on a replica's word."""
+    await drive_module.publish_timer(self._bus, key, state, sequence, app_module._context(key, envelope))
+    await delivery.ack()
+
+
+async def _record_first(self: App, key: Any, delivery: Delivery, *rest: Any) -> None:
+    """Order: the command is acknowledged before its fact is durable."""
+    await delivery.ack()
+    await _record(self, key, delivery, *rest)
+
+
+_record = App._record
+
+
+# ── timers ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _no_timer_again(
+    self: App, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+) -> None:
+    """R7, C7: whoever finds a play parked does not set its timer again."""
+    del envelope, state
+    if await history.last_sequence(self._bus, key, leader=True) != sequence:
+        raise Conflict("moved")
+    await delivery.ack()
+
+
+async def _timer_first(self: Drive, until: datetime | None) -> bool:
+    """R7, C8: the timer is set before the wait is durable, so its wake may come to a play that does not wait yet."""
+    wait_id = f"{self.key.play_id}-{self.sequence}"
+    ahead = Play(status="WAIT", wait_id=wait_id, wait_until=until)
+    await drive_module.publish_timer(self._parts.bus, self.key, ahead, self.sequence, self._context)
+    self._emit(m.PlayWaiting(at=self._now(), wait_id=wait_id, until=until))
+    return await self._commit()
+
+
+async def _park_without_timer(self: Drive, until: datetime | None) -> bool:
+    """C7: the timer is forgotten altogether."""
+    self._emit(m.PlayWaiting(at=self._now(), wait_id=f"{self.key.play_id}-{self.sequence}", until=until))
+    return await self._commit()
+
+
+async def _timer_unlocked(self: Any, *args: Any, expected: Expected | None = None, **kwargs: Any) -> Any:
+    """R8, C9: a timer does not carry its wait's sequence, so a stale driver replaces the one that counts."""
+    del expected
+    return await _schedule(self, *args, **kwargs)
+
+
+_schedule = bus_module.Bus.schedule
+
+
+# ── effects ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _effect_unchecked(self: Drive, step: Any, args: dict[str, Any]) -> None:
+    """R11, C12: an effect starts after a pause without a look at the log."""
+    self._sure_at = self._parts.clock.monotonic_s()
+    await _effect(self, step, args)
+
+
+_effect = Drive._effect
+
+
+async def _look_away(self: Drive) -> None:
+    """R12, C15: the heartbeat does not look at the log; together with lost nudges nothing tells of a cancel."""
+    del self
+
+
+async def _no_heartbeat(self: Drive) -> None:
+    """D5: no signs of life."""
+    del self
+
+
+async def _unbarred_commit(self: Drive) -> bool:
+    """D6: no barrier before effects; the commit comes some time later."""
+    if any(isinstance(event, m.LayerStarted) for event in self._buffer) and not self.play.ended:
+        return True
+    return await _commit(self)
+
+
+_commit = Drive._commit
+
+
+async def _reload_once_for_all(self: Drive) -> None:
+    """A reload that finds nothing new does not count as a look: the driver that paused reloads for ever."""
+    sure_at = self._sure_at
+    await _reload(self)
+    self._sure_at = sure_at
+
+
+_reload = Drive._reload
+
+
+async def _ack_at_once(self: App, *args: Any, **kwargs: Any) -> Any:
+    """D5: the driving command is acknowledged when the driving begins."""
+    delivery = args[1]
+    await delivery.ack()
+    return await _drive(self, *args, **kwargs)
+
+
+_drive = App._drive
+
+
+async def _control_slot_kept(self: App, delivery: Delivery) -> None:
+    """R14, C16: a control command that drives keeps its slot until the play ends."""
+    await self._handle(delivery)
+
+
+@contextmanager
+def _both(*planted: Planted) -> Iterator[None]:
+    with ExitStack() as stack:
+        for one in planted:
+            stack.enter_context(one())
+        yield
+
+
+PLANTED: dict[str, Planted] = {
+    "R1 own commit not recognised": _swap(Drive, "_reconcile", _reconcile_without_own),
+    "R2 outcome computed again": _swap(Drive, "_keep", _keep_nothing),
+    "R3 any redelivery fences": _swap(play_commands, "_receive_running", _any_redelivery_fences),
+    "R4 any delivery fences": _swap(play_commands, "_receive_running", _any_delivery_fences),
+    "R5 un-park keeps the epoch": _swap(play_commands, "_receive_parked", _unpark_keeps_epoch),
+    "R6 a fenced driver always acks": _swap(Drive, "_check_epoch", _fenced_always_acks),
+    "R7 timer not set again": _swap(App, "_ack", _no_timer_again),
+    "R7 timer before the wait": _swap(Drive, "_park", _timer_first),
+    "R7 no timer": _swap(Drive, "_park", _park_without_timer),
+    "R8 timer without its lock": _swap(bus_module.Bus, "schedule", _timer_unlocked),
+    "R9 early cancel refused": _swap(history, "start_command", _no_start_command),
+    "R10 command ids forgotten": _swap(play, "evolve_commit", _forget_commands),
+    "R11 effect after a pause": _swap(Drive, "_effect", _effect_unchecked),
+    "R11 endless reload": _swap(Drive, "_reload", _reload_once_for_all),
+    "R12 nobody looks at the log": _swap(Drive, "look", _look_away),
+    "R13 take-over after the end": _swap(app_module, "receive", _receive_after_the_end),
+    "R14 control slot kept": _swap(App, "_handle_control", _control_slot_kept),
+    "C1 redelivery taken for done": _swap(play_commands, "_receive_running", _redelivery_is_acked),
+    "C5 never fenced": _swap(Drive, "_check_epoch", _never_fenced),
+    "D3 no optimistic lock": _swap(bus_module.Bus, "append", _no_expectation),
+    "D3 refusal by a replica": _swap(App, "_ack", _ack_unseen),
+    "D5 no signs of life": _swap(Drive, "keep", _no_heartbeat),
+    "D5 acknowledged too early": _swap(App, "_drive", _ack_at_once),
+    "D5 fact acknowledged too early": _swap(App, "_record", _record_first),
+    "D5 revive does not ask": _swap(play_commands, "_receive_running", _revive_never_asks),
+    "D6 no barrier": _swap(Drive, "_commit", _unbarred_commit),
+    "I6 outcome kept twice": _swap(Drive, "_keep", _keep_twice),
+}
