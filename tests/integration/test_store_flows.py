@@ -17,6 +17,7 @@ from tests.integration.store_parts import (
     a_module,
     add_layer,
     announce,
+    at,
     create_flow,
     eventually,
     running_store,
@@ -141,9 +142,8 @@ async def test_a_deleted_flow_is_gone_from_everything_that_is_asked(nats_url: st
 async def test_lists_are_filtered_and_paged_oldest_first(nats_url: str, database: str) -> None:
     async with running_store(nats_url, database) as store:
         for n in range(5):
-            await store.command(
-                "flow", create_flow(f"F{n}", category="even" if n % 2 == 0 else "odd", enabled=n < 4)
-            )
+            create = create_flow(f"F{n}", category="even" if n % 2 == 0 else "odd", enabled=n < 4)
+            await store.command("flow", msgspec.structs.replace(create, at=at(n)))
         ask = ListFlows(company_id=COMPANY, page=Page(1, 2))
         page = await store.query("flow", ask)
         even = await store.query("flow", ListFlows(company_id=COMPANY, category="even", enabled=True))
