@@ -73,9 +73,9 @@ class App:
         log.info("listening", host=config.host, port=self.port)
 
     async def stop(self) -> None:
-        """Accept nothing more, tell sockets and waiting callers, finish the requests under way."""
-        for site in self._sites:
-            await site.stop()
+        """Accept nothing more, tell sockets and waiting callers, finish the requests under way. Twice is harmless."""
+        while self._sites:
+            await self._sites.pop().stop()
         await asyncio.gather(self._parts.feeds.stop(), self._parts.live.stop())
         if self._runner is not None:
             await self._runner.cleanup()

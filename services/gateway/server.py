@@ -58,8 +58,7 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        # aiohttp refuses a body of exactly its limit.
-        size_max = self._body_bytes_max + 1
+        size_max = self._body_bytes_max
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=size_max)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, Self
 
 import aiohttp
+from yarl import URL
 
 WITHIN_S = 20.0
 POLL_S = 0.02
@@ -103,6 +104,10 @@ class Api:
         """Open a session; the cookie is kept."""
         return await self.post("/api/auth/login", {"email": email, "password": password})
 
+    def use_session(self, secret: str) -> None:
+        """Go on with a session that was opened elsewhere."""
+        self._session.cookie_jar.update_cookies({"sid": secret}, URL(self.base_url))
+
     async def create_flow(self, name: str, *layers: Json, **fields: Json) -> Json:
         """Define a flow with these steps and return it. A step needs an `appId`; its `ref` is its name by default."""
         flow = await self.post("/api/flows", {"name": name, **fields}, status=201)
@@ -156,8 +161,10 @@ class Frames:
         self.connection = connection
 
     async def next(self, within_s: float = WITHIN_S) -> Json:
-        """Return the next frame."""
-        return await self.connection.receive_json(timeout=within_s)
+        """Return the next frame. Raises TimeoutError when none comes in time."""
+        # Around the call, for its own timeout begins anew with each ping.
+        async with asyncio.timeout(within_s):
+            return await self.connection.receive_json()
 
     async def until(self, kind: str, *, play_id: str = "", within_s: float = WITHIN_S) -> list[Json]:
         """Return all frames up to and including the first of this type (of this play)."""
