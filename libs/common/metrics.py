@@ -1,8 +1,45 @@
 """The metrics that services keep, by name; each process serves its own on its operations port."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections.abc import Iterable
+from datetime import datetime
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class CheapHistogram(Collector):
+    """A histogram for what happens several times in a millisecond: observing costs half a microsecond, not three."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...]) -> None:
+        self._family = (name, documentation)
+        self._labels = labels
+        self._cells: dict[tuple[str, ...], list[float]] = {}
+
+    def observe(self, labels: tuple[str, ...], seconds: float) -> None:
+        """Count one observation."""
+        cell = self._cells.get(labels)
+        if cell is None:
+            # One count for each bucket, one for what lies beyond the last, and the sum.
+            cell = self._cells[labels] = [0.0] * (len(SECONDS) + 2)
+        cell[bisect_left(SECONDS, seconds)] += 1
+        cell[-1] += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric as Prometheus reads it: cumulative buckets and the sum."""
+        name, documentation = self._family
+        family = HistogramMetricFamily(name, documentation, labels=self._labels)
+        for labels, cell in self._cells.items():
+            total, buckets = 0.0, []
+            for bound, count in zip((*map(str, SECONDS), "+Inf"), cell, strict=False):
+                total += count
+                buckets.append((bound, total))
+            family.add_metric(labels, buckets, sum_value=cell[-1])
+        return [family]
+
 
 REQUESTS = Counter("headrace_http_requests_total", "HTTP requests answered", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram("headrace_http_request_seconds", "Time to answer", ("route",), buckets=SECONDS)
@@ -10,10 +47,20 @@ SOCKETS = Gauge("headrace_sockets_open", "WebSocket clients connected")
 WAITERS = Gauge("headrace_waiters", "Calls that wait for a play's end")
 PLAYS = Counter("headrace_plays_total", "Plays that reached a state by a commit of this executor", ("state",))
 PLAY_SECONDS = Histogram("headrace_play_seconds", "From the start command to the end", buckets=SECONDS)
-STEP_SECONDS = Histogram("headrace_step_seconds", "Time a module ran", ("module", "state"), buckets=SECONDS)
+STEP_SECONDS = CheapHistogram("headrace_step_seconds", "Time a module ran", ("module", "state"))
+REGISTRY.register(STEP_SECONDS)
 DRIVING = Gauge("headrace_plays_driven", "Plays driven by this executor now")
 COMMITS = Counter("headrace_commits_total", "Commits appended", ("outcome",))
 CONSUMER_PENDING = Gauge("headrace_consumer_pending", "Commands not yet delivered", ("consumer",))
 PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet projected", ("stream",))
 PROJECTED = Counter("headrace_projected_total", "Messages projected", ("stream",))
 SWEPT = Counter("headrace_revived_total", "Plays the sweep asked to revive")
+
+_ENDED = {state: PLAYS.labels(state) for state in ("DONE", "FAIL", "SKIP", "FILTERED")}
+
+
+def play_ended(state: str, started_at: datetime | None, now: datetime) -> None:
+    """Count a play that this executor brought to its end."""
+    _ENDED[state].inc()
+    if started_at is not None:
+        PLAY_SECONDS.observe((now - started_at).total_seconds())

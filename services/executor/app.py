@@ -19,7 +19,8 @@ from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
 from services.executor import announce, history
-from services.executor.drive import Drive, Parts, Redecide, append, publish_timer
+from services.executor.drive import Drive, Parts
+from services.executor.journal import Redecide, append, publish_timer
 from services.executor.modules import http_client
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
@@ -175,7 +176,7 @@ class App:
             )
             await delivery.ack()
             return
-        with trace.continued(f"play {verb}", envelope.traceparent, **{"headrace.play": key.play_id}):
+        with trace.continued(f"play {verb}", envelope.traceparent, play=key.play_id):
             for attempt in range(HANDLE_ATTEMPTS_MAX):
                 fresh = verb == "start" and delivery.delivery == 1 and attempt == 0
                 try:

@@ -56,6 +56,7 @@ class Play(msgspec.Struct):
     wait_until: datetime | None = None
     cancelled_by: str | None = None
     resumes: int = 0
+    failed: set[str] = set()
     cursor: int = 0  # groups before this one have ended; a memory of `advance`, derived
 
     @property
@@ -125,6 +126,7 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one
             run.error, run.error_code = event.error, event.error_code
             play.resumes = 0
         case m.LayerFailed():
+            play.failed.add(event.ref)
             _ended(play, event, state="FAIL", out=None)
         case m.PlayCompleted():
             play.status = event.state

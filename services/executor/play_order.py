@@ -8,6 +8,8 @@ from services.executor.plan import Plan, Step
 from services.executor.play import LayerRun, Play
 from services.executor.play_outcomes import completed, failed, failure, skipped
 
+_NONE: frozenset[str] = frozenset()
+
 
 class Todo(NamedTuple):
     """What follows: events to record, steps that can run now, and when the next waiting one is due.
@@ -19,6 +21,9 @@ class Todo(NamedTuple):
     ready: list[Step]
     ended: bool
     until: datetime | None
+
+
+NOTHING_FOLLOWS = Todo([], [], ended=True, until=None)
 
 
 def advance(play: Play, plan: Plan, now: datetime) -> Todo:
@@ -95,10 +100,12 @@ def _advance_waiting(step: Step, run: LayerRun, now: datetime, todo: Todo, due: 
 
 
 def _failed_before(play: Play, plan: Plan, group: int) -> frozenset[str]:
+    if not play.failed:
+        return _NONE
     return frozenset(
         ref
-        for ref, run in play.layers.items()
-        if run.state == "FAIL" and plan.steps[ref].group < group and plan.steps[ref].layer.on_error == "fail"
+        for ref in play.failed
+        if plan.steps[ref].group < group and plan.steps[ref].layer.on_error == "fail"
     )
 
 

@@ -64,3 +64,12 @@ def failed(ref: str, run: LayerRun, at: datetime, error: str, code: str) -> m.La
         attempts=run.attempts + 1,
         announced=run.announced,
     )
+
+
+def waiting(
+    step: Step, at: datetime, kind: m.WaitKind, *, until: datetime | None = None, out: Any = None
+) -> m.LayerWaiting:
+    """Return the event of a step that waits for a decision, or until a time."""
+    return m.LayerWaiting(
+        at=at, ref=step.ref, layer_id=step.layer.id, order=step.order, kind=kind, until=until, out=out
+    )

@@ -1,12 +1,13 @@
 """Running one step: its filters, its args, its module, and what came out of it."""
 
 import zlib
-from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol, assert_never
 
 import msgspec
 
 from libs.common.errors import HeadraceError
+from libs.common.messages import play as m
 from libs.expressions import ExpressionError, NeedsValue, Scope
 from services.executor.modules.contract import (
     EffectModule,
@@ -18,8 +19,9 @@ from services.executor.modules.contract import (
 )
 from services.executor.modules.contract import Step as Call
 from services.executor.modules.registry import Registry, decode_args
-from services.executor.plan import Plan, Step
+from services.executor.plan import Plan, Step, retry_delay_ms
 from services.executor.play import Play
+from services.executor.play_outcomes import completed, failure, waiting
 
 
 class Limits(Protocol):
@@ -166,6 +168,42 @@ def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcom
         return Failed(too_large, "OUTPUT_TOO_LARGE", final=True)
     value = msgspec.json.decode(data)
     return Done(value, len(data)) if delay_ms is None else Waits(delay_ms, value)
+
+
+def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayEvent:
+    """Return the event that says how an attempt of this step ended."""
+    run = play.layers.get(step.ref)
+    match outcome:
+        case Done():
+            return completed(step, run, now, out=outcome.out)
+        case Skipped():
+            return completed(step, run, now, out=None, state="SKIP")
+        case Waits():
+            until = now + timedelta(milliseconds=outcome.delay_ms)
+            return waiting(step, now, "delay", until=until, out=outcome.out)
+        case Failed():
+            return _failed_attempt(outcome, step, play, now)
+        case _:
+            assert_never(outcome)
+
+
+def _failed_attempt(outcome: Failed, step: Step, play: Play, now: datetime) -> m.PlayEvent:
+    run = play.layers.get(step.ref)
+    retry = step.layer.retry
+    attempt = (run.attempts if run else 0) + 1
+    if outcome.final or retry is None or attempt > retry.count:
+        return failure(step, run, now, error=outcome.error, code=outcome.code)
+    delay_ms = retry_delay_ms(retry, attempt=attempt, chance=chance_of(play.seed, step.ref, attempt))
+    return m.LayerRetrying(
+        at=now,
+        ref=step.ref,
+        layer_id=step.layer.id,
+        order=step.order,
+        attempt=attempt,
+        error=outcome.error,
+        error_code=outcome.code,
+        until=now + timedelta(milliseconds=delay_ms),
+    )
 
 
 def chance_of(seed: str, ref: str, attempt: int) -> float:

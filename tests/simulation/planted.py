@@ -19,10 +19,11 @@ from libs.common.consumer import Delivery
 from libs.common.errors import Conflict
 from libs.common.messages import play as m
 from services.executor import app as app_module
-from services.executor import drive as drive_module
 from services.executor import history, play, play_commands
+from services.executor import journal as journal_module
 from services.executor.app import App
-from services.executor.drive import Drive, Fenced, Redecide
+from services.executor.drive import Drive
+from services.executor.journal import Fenced, Journal, Redecide
 from services.executor.play import Play
 
 Planted = Callable[[], AbstractContextManager[Any]]
@@ -35,7 +36,7 @@ def _swap(target: Any, name: str, replacement: Any) -> Planted:
 # ── conflicts ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _reconcile_without_own(self: Drive, commit_id: str) -> bool:
+async def _reconcile_without_own(self: Journal, commit_id: str) -> bool:
     """R1, C1: an own commit whose acknowledgement was lost is taken for somebody else's."""
     commits = await self._load_until_moved()
     if not self._established:
@@ -45,29 +46,28 @@ async def _reconcile_without_own(self: Drive, commit_id: str) -> bool:
     self._check_epoch()
     outcomes, self._outcomes, self._buffer = self._outcomes, [], []
     for event in outcomes:
-        self._emit(event)
-        self._outcomes.append(event)
+        self.record_outcome(event)
     return False
 
 
-def _keep_nothing(self: Drive, event: Any) -> None:
+def _keep_nothing(self: Journal, event: Any) -> None:
     """R2, C2: after a conflict the outcome of an effect is forgotten, and so computed again."""
     del self, event
 
 
-def _keep_twice(self: Drive, event: Any) -> None:
+def _keep_twice(self: Journal, event: Any) -> None:
     """I6: after a conflict an outcome is kept twice: a failed attempt counts double."""
-    self._emit(event)
-    self._emit(event)
+    self.record(event)
+    self.record(event)
 
 
-def _never_fenced(self: Drive) -> None:
+def _never_fenced(self: Journal) -> None:
     """C5, C12: a driver goes on although the play has another."""
 
 
-def _fenced_always_acks(self: Drive) -> None:
+def _fenced_always_acks(self: Journal) -> None:
     """R6, C3: a driver that lost the play to its own command's redelivery acknowledges on its way out."""
-    if self.play.epoch != self._epoch:
+    if self.play.epoch != self.epoch:
         raise Fenced(foreign=True)
 
 
@@ -160,7 +160,7 @@ async def _ack_unseen(
     self: App, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
 ) -> None:
     """D3: a refusal rests on a replica's word."""
-    await drive_module.publish_timer(self._bus, key, state, sequence, app_module._context(key, envelope))
+    await journal_module.publish_timer(self._bus, key, state, sequence, app_module._context(key, envelope))
     await delivery.ack()
 
 
@@ -188,17 +188,21 @@ async def _no_timer_again(
 
 async def _timer_first(self: Drive, until: datetime | None) -> bool:
     """R7, C8: the timer is set before the wait is durable, so its wake may come to a play that does not wait yet."""
-    wait_id = f"{self.key.play_id}-{self.sequence}"
+    wait_id = f"{self.key.play_id}-{self.journal.sequence}"
     ahead = Play(status="WAIT", wait_id=wait_id, wait_until=until)
-    await drive_module.publish_timer(self._parts.bus, self.key, ahead, self.sequence, self._context)
-    self._emit(m.PlayWaiting(at=self._now(), wait_id=wait_id, until=until))
-    return await self._commit()
+    await journal_module.publish_timer(
+        self._parts.bus, self.key, ahead, self.journal.sequence, self.journal.context
+    )
+    self.journal.record(m.PlayWaiting(at=self._now(), wait_id=wait_id, until=until))
+    return await self.journal.commit()
 
 
 async def _park_without_timer(self: Drive, until: datetime | None) -> bool:
     """C7: the timer is forgotten altogether."""
-    self._emit(m.PlayWaiting(at=self._now(), wait_id=f"{self.key.play_id}-{self.sequence}", until=until))
-    return await self._commit()
+    self.journal.record(
+        m.PlayWaiting(at=self._now(), wait_id=f"{self.key.play_id}-{self.journal.sequence}", until=until)
+    )
+    return await self.journal.commit()
 
 
 async def _timer_unlocked(self: Any, *args: Any, expected: Expected | None = None, **kwargs: Any) -> Any:
@@ -215,7 +219,7 @@ _schedule = bus_module.Bus.schedule
 
 async def _effect_unchecked(self: Drive, step: Any, args: dict[str, Any]) -> None:
     """R11, C12: an effect starts after a pause without a look at the log."""
-    self._sure_at = self._parts.clock.monotonic_s()
+    self.journal.sure_at = self._parts.clock.monotonic_s()
     await _effect(self, step, args)
 
 
@@ -232,24 +236,24 @@ async def _no_heartbeat(self: Drive) -> None:
     del self
 
 
-async def _unbarred_commit(self: Drive) -> bool:
+async def _unbarred_commit(self: Journal) -> bool:
     """D6: no barrier before effects; the commit comes some time later."""
     if any(isinstance(event, m.LayerStarted) for event in self._buffer) and not self.play.ended:
         return True
     return await _commit(self)
 
 
-_commit = Drive._commit
+_commit = Journal.commit
 
 
-async def _reload_once_for_all(self: Drive) -> None:
+async def _reload_once_for_all(self: Journal) -> None:
     """A reload that finds nothing new does not count as a look: the driver that paused reloads for ever."""
-    sure_at = self._sure_at
+    sure_at = self.sure_at
     await _reload(self)
-    self._sure_at = sure_at
+    self.sure_at = sure_at
 
 
-_reload = Drive._reload
+_reload = Journal.reload
 
 
 async def _ack_at_once(self: App, *args: Any, **kwargs: Any) -> Any:
@@ -276,12 +280,12 @@ def _both(*planted: Planted) -> Iterator[None]:
 
 
 PLANTED: dict[str, Planted] = {
-    "R1 own commit not recognised": _swap(Drive, "_reconcile", _reconcile_without_own),
-    "R2 outcome computed again": _swap(Drive, "_keep", _keep_nothing),
+    "R1 own commit not recognised": _swap(Journal, "_reconcile", _reconcile_without_own),
+    "R2 outcome computed again": _swap(Journal, "_keep", _keep_nothing),
     "R3 any redelivery fences": _swap(play_commands, "_receive_running", _any_redelivery_fences),
     "R4 any delivery fences": _swap(play_commands, "_receive_running", _any_delivery_fences),
     "R5 un-park keeps the epoch": _swap(play_commands, "_receive_parked", _unpark_keeps_epoch),
-    "R6 a fenced driver always acks": _swap(Drive, "_check_epoch", _fenced_always_acks),
+    "R6 a fenced driver always acks": _swap(Journal, "_check_epoch", _fenced_always_acks),
     "R7 timer not set again": _swap(App, "_ack", _no_timer_again),
     "R7 timer before the wait": _swap(Drive, "_park", _timer_first),
     "R7 no timer": _swap(Drive, "_park", _park_without_timer),
@@ -289,18 +293,18 @@ PLANTED: dict[str, Planted] = {
     "R9 early cancel refused": _swap(history, "start_command", _no_start_command),
     "R10 command ids forgotten": _swap(play, "evolve_commit", _forget_commands),
     "R11 effect after a pause": _swap(Drive, "_effect", _effect_unchecked),
-    "R11 endless reload": _swap(Drive, "_reload", _reload_once_for_all),
+    "R11 endless reload": _swap(Journal, "reload", _reload_once_for_all),
     "R12 nobody looks at the log": _swap(Drive, "look", _look_away),
     "R13 take-over after the end": _swap(app_module, "receive", _receive_after_the_end),
     "R14 control slot kept": _swap(App, "_handle_control", _control_slot_kept),
     "C1 redelivery taken for done": _swap(play_commands, "_receive_running", _redelivery_is_acked),
-    "C5 never fenced": _swap(Drive, "_check_epoch", _never_fenced),
+    "C5 never fenced": _swap(Journal, "_check_epoch", _never_fenced),
     "D3 no optimistic lock": _swap(bus_module.Bus, "append", _no_expectation),
     "D3 refusal by a replica": _swap(App, "_ack", _ack_unseen),
     "D5 no signs of life": _swap(Drive, "keep", _no_heartbeat),
     "D5 acknowledged too early": _swap(App, "_drive", _ack_at_once),
     "D5 fact acknowledged too early": _swap(App, "_record", _record_first),
     "D5 revive does not ask": _swap(play_commands, "_receive_running", _revive_never_asks),
-    "D6 no barrier": _swap(Drive, "_commit", _unbarred_commit),
-    "I6 outcome kept twice": _swap(Drive, "_keep", _keep_twice),
+    "D6 no barrier": _swap(Journal, "commit", _unbarred_commit),
+    "I6 outcome kept twice": _swap(Journal, "_keep", _keep_twice),
 }

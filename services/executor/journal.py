@@ -1,0 +1,222 @@
+"""A driver's hand on its play's log: what it recorded, what is durable, and what to do when somebody else wrote first.
+
+The rules R1, R2, R6, R11 and R12 of the ownership protocol are here (docs/adr, design D3 and D5).
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from libs.common import ids, metrics
+from libs.common.bus import Appended, Bus, Expected
+from libs.common.clock import Clock
+from libs.common.codec import Commit, Context, encode_commit, encode_message
+from libs.common.errors import Conflict, Unavailable
+from libs.common.messages import play as m
+from libs.common.subjects import PlayKey
+from services.executor import history
+from services.executor.play import Play, evolve, evolve_commit, fold
+
+COMMIT_INTERVAL_MS_MAX = 100
+CONFLICT_LOADS_MAX = 200
+CONFLICT_PAUSE_S = 0.005
+LOAD_RETRY_DELAY_S = 0.25
+
+log = structlog.get_logger(__name__)
+
+_ACCEPTED = metrics.COMMITS.labels("accepted")
+_CONFLICTS = metrics.COMMITS.labels("conflict")
+
+
+class Fenced(Exception):
+    """Another driver owns the play now, or it ended; `foreign` when another command drives it (R6)."""
+
+    def __init__(self, *, foreign: bool) -> None:
+        super().__init__("another driver owns the play")
+        self.foreign = foreign
+
+
+class Redecide(Exception):
+    """The first commit met a history that nobody knew of: load it and decide the command anew."""
+
+
+class Journal:
+    """The play as one driver sees it, with the events that are recorded but not durable yet.
+
+    `sequence` is the stream's of the last durable commit, `sure_at` the monotonic second at which this driver last
+    knew that the play was its own (R11).
+    """
+
+    def __init__(  # noqa: PLR0913 - what a journal is made of
+        self,
+        bus: Bus,
+        clock: Clock,
+        key: PlayKey,
+        context: Context,
+        play: Play,
+        *,
+        sequence: int,
+        command: int,
+        bytes_soft_max: int,
+    ) -> None:
+        """Open the journal of a play at its durable state; `command` is the driving command's stream sequence."""
+        self.play = play
+        self.sequence = sequence
+        self.epoch = 0
+        self.context = context
+        self.committed_at = self.sure_at = clock.monotonic_s()
+        self._bus = bus
+        self._clock = clock
+        self._key = key
+        self._command = command
+        self._bytes_soft_max = bytes_soft_max
+        self._buffer: list[m.PlayEvent] = []
+        self._outcomes: list[m.PlayEvent] = []
+        self._bytes = 0
+        self._established = False
+
+    def begin(self, events: tuple[m.PlayEvent, ...]) -> None:
+        """Take the events that make this the driver; they stand in its first commit."""
+        for event in events:
+            self.record(event)
+        self.epoch = self.play.epoch
+
+    def record(self, event: m.PlayEvent) -> None:
+        """Record an event; durable with the next commit."""
+        evolve(self.play, event)
+        self._buffer.append(event)
+
+    def record_outcome(self, event: m.PlayEvent) -> None:
+        """Record what an effect did: kept whoever writes first, never computed again (R2)."""
+        self.record(event)
+        self._outcomes.append(event)
+
+    def weigh(self, size: int) -> None:
+        """Count the bytes of an output towards the next commit."""
+        self._bytes += size
+
+    def is_due(self) -> bool:
+        """Tell whether watchers, or the size of a message, should not wait longer for a commit (D6)."""
+        if not self._buffer:
+            return False
+        if self._bytes > self._bytes_soft_max:
+            return True
+        return (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX
+
+    async def commit(self) -> bool:
+        """Append what is recorded as one commit. False when the log had moved: look at the play again.
+
+        Raises Fenced when somebody else owns it now, Redecide when this was the driver's first commit.
+        """
+        if not self._buffer:
+            return True
+        commit_id = ids.commit_id()
+        data = encode_commit(self._buffer, commit_id=commit_id, context=self.context)
+        expected = Expected(self._key.events, self.sequence)
+        asked_at = self._clock.monotonic_s()
+        try:
+            subject = self._key.event(self.play.status)
+            appended = await append(self._bus, subject, data, commit_id, expected)
+        except Conflict:
+            _CONFLICTS.inc()
+            return await self._reconcile(commit_id)
+        _ACCEPTED.inc()
+        self._accepted(appended.sequence, asked_at)
+        return True
+
+    async def reload(self) -> None:
+        """Take in what others appended since the last commit (R12). Raises as `commit`."""
+        if self._buffer:
+            await self.commit()
+            return
+        asked_at = self._clock.monotonic_s()
+        for commit in await self._load(since=self.sequence + 1):
+            evolve_commit(self.play, commit)
+            self.sequence = commit.sequence
+        self._check_epoch()
+        self.sure_at = asked_at
+
+    def _accepted(self, sequence: int, asked_at: float) -> None:
+        # From before the question, not from its answer: a pause in between leaves the play to others as well (R11).
+        self.sure_at = asked_at
+        self.sequence = sequence
+        self._buffer, self._outcomes, self._bytes = [], [], 0
+        self._established = True
+        self.committed_at = self._clock.monotonic_s()
+        if self.play.ended:
+            metrics.play_ended(self.play.status, self.play.started_at, self._clock.now())
+
+    async def _reconcile(self, commit_id: str) -> bool:
+        """After a conflict: find the own commit (R1), or take in what others appended and keep outcomes (R2)."""
+        asked_at = self._clock.monotonic_s()
+        commits = await self._load_until_moved()
+        if any(commit.id == commit_id for commit in commits):
+            self.play = fold(commits)
+            self._accepted(commits[-1].sequence, asked_at)
+            self._check_epoch()
+            return commits[-1].id == commit_id
+        if not self._established:
+            raise Redecide
+        self.play = fold(commits)
+        self.sequence = commits[-1].sequence
+        self._check_epoch()
+        outcomes, self._outcomes, self._buffer = self._outcomes, [], []
+        for event in outcomes:
+            self._keep(event)
+        return False
+
+    def _keep(self, event: Any) -> None:
+        # What an effect did has happened, whoever wrote first; unless its step was ended meanwhile.
+        run = self.play.layers.get(event.ref)
+        if run is not None and run.state == "RUN":
+            self.record_outcome(event)
+
+    async def _load_until_moved(self) -> list[Commit]:
+        for _ in range(CONFLICT_LOADS_MAX):
+            commits = await self._load(since=1)
+            if commits and commits[-1].sequence > self.sequence:
+                return commits
+            await asyncio.sleep(CONFLICT_PAUSE_S)
+        raise Conflict(f"play {self._key.play_id}: the log refuses a commit and shows nothing new")
+
+    async def _load(self, *, since: int) -> list[Commit]:
+        # As long as it takes, like an append: giving up would throw away the steps that run meanwhile.
+        while True:
+            try:
+                return await history.load(self._bus, self._key, since=since)
+            except Unavailable as error:
+                log.warning("load_retried", play=self._key.play_id, reason=error.message)
+            await asyncio.sleep(LOAD_RETRY_DELAY_S)
+
+    def _check_epoch(self) -> None:
+        if self.play.epoch == self.epoch:
+            return
+        driver = self.play.driver
+        raise Fenced(foreign=driver is None or driver.sequence != self._command)
+
+
+async def append(bus: Bus, subject: str, data: bytes, commit_id: str, expected: Expected) -> Appended:
+    """Append one commit; the outcome is known when this returns or raises Conflict."""
+    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    return await bus.append(subject, data, id=commit_id, expected=expected, headers=headers)
+
+
+async def publish_timer(bus: Bus, key: PlayKey, play: Play, sequence: int, context: Context) -> None:
+    """Set the durable timer of the wait that the commit at `sequence` began; harmless when repeated (R7, R8)."""
+    if play.status != "WAIT" or play.wait_until is None:
+        return
+    wake = m.WakePlay(at=play.wait_until, wait_id=play.wait_id)
+    id = f"wake-{play.wait_id}"
+    try:
+        await bus.schedule(
+            key.timer,
+            encode_message(wake, id=id, context=context),
+            at=play.wait_until,
+            target=key.command("wake"),
+            id=id,
+            expected=Expected(key.events, sequence),
+        )
+    except Conflict:
+        # The play moved on; whoever moved it sets its own timer.
+        log.debug("timer_outdated", play=key.play_id, wait_id=play.wait_id)
