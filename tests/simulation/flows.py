@@ -19,12 +19,15 @@ from services.executor.modules.control import Delay
 from services.executor.modules.registry import Registry
 from tests.simulation.clockwork import EPOCH, PROCESS
 
-THEMES = (
-    ("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs"),
-    ("delay", "delay", "flaky", "note"),
-    ("touch", "touch", "touch", "note"),
-    ("slow", "touch", "touch", "hangs for ever"),
-)
+# Of what kinds of steps a flow is made.
+THEMES = {
+    "mixed": ("note", "note", "note", "touch", "touch", "touch", "slow", "delay", "flaky", "hangs"),
+    "waits": ("delay", "delay", "flaky", "note"),
+    "effects": ("touch", "touch", "touch", "note"),
+    "long": ("slow", "touch", "touch", "hangs for ever"),
+    "race": ("second", "second", "approved"),
+    "gates": ("gate",),
+}
 COMPANY = "c0"
 FLOW = "f0"
 
@@ -86,12 +89,13 @@ def registry() -> Registry:
     return Registry([Note, Touch, Delay])
 
 
-def a_flow(random: Random, *, flow_id: str = FLOW) -> Flow:
+def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:
     """Return a flow of one to five groups with what a play can go through: all of its waits, retries, failures."""
     layers: list[Layer] = []
-    kinds = random.choice(THEMES)
-    for index in range(random.randint(1, 5)):
-        for _ in range(random.choice((1, 1, 1, 2, 3))):
+    kinds = THEMES[theme]
+    sizes = {"race": (3, 4), "gates": (1,)}.get(theme, (1, 1, 1, 2, 3))
+    for index in range(1 if theme == "gates" else random.randint(1, 5)):
+        for _ in range(random.choice(sizes)):
             layers.append(_a_layer(random, flow_id, index, len(layers), random.choice(kinds)))
     timeout = random.choice((0, 0, 0, 0, 25))
     return Flow(
@@ -134,6 +138,12 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -
                 jitter=random.random() < 0.5,
             )
             fields |= {"args": {"ms": 10, "fails": random.choice((1, 2, 3))}, "retry": retry}
+        case "second":
+            fields["args"] = {"ms": random.choice((400, 900, 1_700, 2_500))}
+        case "approved":
+            fields |= {"app_id": "note", "needs_approval": True}
+        case "gate":
+            fields |= {"args": {"hangs": True}, "timeout": 300, "needs_approval": True}
         case "hangs for ever":
             fields |= {"args": {"hangs": True}, "timeout": 300}
         case "hangs":

@@ -237,7 +237,7 @@ class Observer:
     def acked(self, kept: Kept) -> None:
         """A command was acknowledged."""
 
-    def heard(self, process: Process) -> None:
+    def heard(self, process: Process, *, commits: bool) -> None:
         """A process wrote to the plays' stream, read from it, or acknowledged."""
 
 
@@ -323,7 +323,7 @@ class Server:
         """Handle one message from a client."""
         head = subject.split(".", 1)[0]
         if subject.startswith(_PLAYS_TOUCHED):
-            self.observer.heard(connection.process)
+            self.observer.heard(connection.process, commits=head == "evt")
         if head == "$JS":
             self._api(connection, subject, data, reply)
         elif head in {"cmd", "evt", "tmr"}:

@@ -98,6 +98,8 @@ class Laws(Observer):
         self.server: Server | None = None
         self.slowest_wake_s = 0.0
         self.touches = 0
+        self.commits = 0
+        self.commit_hits: dict[int, Callable[[Process], None]] = {}  # by the number of the commit
         self.drives: dict[str, list[Any]] = {}  # by play: those that run and whose process lives
         self.hits: dict[int, Callable[[Process], None]] = {}  # by the number of the touch
 
@@ -115,6 +117,8 @@ class Laws(Observer):
         if kept.subject.startswith("cmd."):
             envelope = decode_message(kept.data)
             truth.commands[kept.sequence] = (last, envelope.id, envelope.data)
+            if last == "cancel" and truth.cancelled_at is None:
+                truth.cancelled_at = self.loop.time()
         elif kept.subject.startswith("tmr."):
             self._timer_set(truth, decode_message(kept.data).data)
         elif kept.subject.startswith("evt."):
@@ -152,8 +156,6 @@ class Laws(Observer):
                     self.fail("I4", play_id, f"epoch {event.epoch} after {play.epoch}")
                 self._resumed(truth, event)
             case m.CancelRequested() | m.ApprovalDecided():
-                if isinstance(event, m.CancelRequested):
-                    truth.cancelled_at = self.loop.time()
                 fact = (commit.causation_id, type(event).__name__)
                 if fact in truth.facts:
                     self.fail("I6", play_id, f"the fact of {commit.causation_id} twice")
@@ -275,11 +277,14 @@ class Laws(Observer):
             verb == "wake" and c.wait_id == truth.play.wait_id for verb, _, c in truth.commands.values()
         )
 
-    def heard(self, process: Process) -> None:
+    def heard(self, process: Process, *, commits: bool) -> None:
         self.touches += 1
-        hit = self.hits.get(self.touches)
-        if hit is not None:
-            hit(process)
+        if self.touches in self.hits:
+            self.hits[self.touches](process)
+        if commits:
+            self.commits += 1
+            if self.commits in self.commit_hits:
+                self.commit_hits[self.commits](process)
 
     # ── effects ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,23 +14,22 @@ from random import Random
 from typing import Any, cast
 from unittest import mock
 
-import msgspec
-
 from libs.common import ids
 from libs.common.codec import Context, encode_message, source_of
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
 from libs.common.health import Health
 from libs.common.messages import play as m
-from libs.common.messages.flow import Flow, FlowCreated
+from libs.common.messages.flow import FlowCreated
 from libs.common.subjects import PlayKey, definition, play_key
 from services.executor import app as app_module
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
-from tests.simulation.flows import COMPANY, a_flow, registry
+from tests.simulation.flows import COMPANY, registry
 from tests.simulation.network import SimBus, Weather
+from tests.simulation.plans import Plan, draw
 from tests.simulation.server import PLAYS, Server
 from tests.simulation.truth import Effects, Laws, Truth, Violated
 
@@ -40,108 +39,6 @@ REST_S = 900.0
 SETTLE_S = 1.0
 BOOT_S = 0.5
 TURNS_MAX = 60_000
-
-
-class Plan(msgspec.Struct, kw_only=True):
-    """What one world is made of and what goes wrong in it; drawn from a seed, or written by hand."""
-
-    executors: int = 2
-    cluster: bool = False
-    flows: list[Flow]
-    starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
-    cancels: list[tuple[float, int]] = []  # when, which play
-    approvals: float = 1.0  # how likely a pending approval is decided each time somebody looks
-    declines: float = 0.1
-    approve_times: int = 1
-    revives: list[tuple[float, int]] = []
-    crashes: list[tuple[float, int, int]] = []  # from when, which executor, after how many handles
-    stalls: list[tuple[float, int, int, float]] = []  # the same, and for how long
-    # The same, near a touch: when a process has touched the log for the n-th time in the world, so many handles later,
-    # for so long; None is for ever.
-    hits: list[tuple[int, int, float | None]] = []
-    stops: list[tuple[float, int]] = []  # graceful: when, which executor
-    restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
-    skews: list[float] = []
-    weather: dict[str, float] = {}
-
-
-def draw(seed: int) -> Plan:
-    """Return the plan of a seed."""
-    random = Random(seed)
-    kind = random.choice(("calm", "crash", "stall", "network", "restart", "stop", "all", "all"))
-    plays = random.randint(1, 3)
-    plan = Plan(
-        executors=random.choice((2, 2, 3)),
-        cluster=random.random() < 0.4,
-        flows=[a_flow(random, flow_id=f"f{n}") for n in range(plays)],
-        starts=[(random.uniform(0, 2), n, random.choice((1, 1, 1, 2))) for n in range(plays)],
-        approvals=random.choice((0.9, 0.4)),
-        approve_times=random.choice((1, 1, 2)),
-    )
-    for n in range(plays):
-        if random.random() < 0.3:
-            at = plan.starts[n][0] + random.choice(
-                (0.0, 0.002, random.uniform(0, 0.1), random.uniform(0, 30))
-            )
-            plan.cancels.append((at, n))
-        if random.random() < 0.15:
-            plan.revives.append((plan.starts[n][0] + random.uniform(0, 20), n))
-    if kind in {"crash", "all"}:
-        plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
-    if kind in {"stall", "all"}:
-        plan.stalls = [
-            (*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))
-        ]
-    if kind in {"crash", "all"}:
-        plan.hits += [(*_touch(random), None) for _ in range(random.randint(1, 3))]
-    if kind in {"stall", "all"}:
-        plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(1, 5))]
-    if kind in {"stop", "all"}:
-        plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
-    if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
-        away_s = random.choice((0.2, 0.8, 2.5, 15.0))
-        plan.restarts = [(random.uniform(0.5, 20), away_s, random.uniform(0, 0.5))]
-    if kind in {"network", "all"}:
-        plan.weather = _weather(random)
-    if random.random() < 0.2:
-        plan.skews = [random.uniform(-2, 2) for _ in range(plan.executors)]
-    return plan
-
-
-def _fault(random: Random, executors: int) -> tuple[float, int, int]:
-    return (
-        random.choice((0.0, random.uniform(0, 20))),
-        random.randrange(executors),
-        1 + int(random.expovariate(1 / 60)),
-    )
-
-
-def _touch(random: Random) -> tuple[int, int]:
-    return 1 + int(random.expovariate(1 / 20)), random.choice((1, 2, 2, 3, 3, 4, 5, 6))
-
-
-def _length_s(random: Random) -> float:
-    return random.choice((random.uniform(0.1, 4), random.uniform(4, 12), *2 * (random.uniform(12, 35),)))
-
-
-def _weather(random: Random) -> dict[str, float]:
-    names = (
-        "append_lost",
-        "append_ack_lost",
-        "append_delayed",
-        "read_lost",
-        "nudge_lost",
-        "ack_lost",
-        "pull_lost",
-    )
-    chosen = {
-        name: random.choice((0.02, 0.1, 0.3)) for name in random.sample(names, random.choice((1, 1, 2)))
-    }
-    if "nudge_lost" in chosen:
-        chosen["nudge_lost"] = 1.0
-    if "read_lost" in chosen:
-        chosen["read_lost"] = 0.02
-    return {**chosen, "late": random.choice((0.0, 0.1)), "wake_twice": random.choice((0.0, 0.5))}
 
 
 class SeenDrive(Drive):
@@ -244,11 +141,11 @@ class World:
         self._at(0.0, *[(at, self._arm_stall, n, handles, s) for at, n, handles, s in plan.stalls])
         self._at(0.0, *[(at, self._stop, n) for at, n in plan.stops])
         self._at(0.0, *[(at, self._restart_server, s, forget_s) for at, s, forget_s in plan.restarts])
-        self.laws.hits = {touch: self._hit(handles, length_s) for touch, handles, length_s in plan.hits}
+        self.laws.hits = {touch: self._hit(handles, s) for touch, handles, s in plan.hits}
+        self.laws.commit_hits = {commit: self._hit(handles, s) for commit, handles, s in plan.commit_hits}
         approver = asyncio.create_task(self._approve_pending())
         last_at = max((at for at, *_ in plan.starts), default=0.0)
-        has_faults = plan.crashes or plan.stalls or plan.hits or plan.stops or plan.restarts or plan.weather
-        await asyncio.sleep(TROUBLE_S if has_faults else last_at + SETTLE_S)
+        await asyncio.sleep(TROUBLE_S if plan.troubled else last_at + SETTLE_S)
         self._calm = self.weather.calm = True
         for process in self.executors:
             process.trips.clear()
@@ -431,7 +328,7 @@ class World:
 
     async def _approve_pending(self) -> None:
         for look in itertools.count():
-            await asyncio.sleep(self.random.uniform(0.3, 2.0))
+            await asyncio.sleep(self.random.uniform(0.3, self.plan.look_s))
             for truth in list(self.laws.plays.values()):
                 for layer_id in self.laws.pending_approvals(truth):
                     if self.random.random() < self.plan.approvals:

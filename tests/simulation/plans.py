@@ -1,0 +1,151 @@
+"""What a world is made of and what goes wrong in it, drawn from a seed."""
+
+from random import Random
+
+import msgspec
+
+from libs.common.messages.flow import Flow
+from tests.simulation.flows import THEMES, a_flow
+
+# What goes wrong: the first five one fault each, `all` everything, `sharp` stalls next to commits, the rest no fault of
+# a process at all but everybody at once.
+KINDS = ("calm", "crash", "stall", "network", "restart", "stop", "all", "all", "sharp", "sharp", "race", "gates")
+WEATHERS = (
+    "append_lost",
+    "append_ack_lost",
+    "append_delayed",
+    "read_lost",
+    "nudge_lost",
+    "ack_lost",
+    "pull_lost",
+)  # fmt: skip
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """One world's cast and course. Times in seconds from the moment all executors are up."""
+
+    executors: int = 2
+    cluster: bool = False
+    flows: list[Flow]
+    starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
+    cancels: list[tuple[float, int]] = []  # when, which play
+    approvals: float = 1.0  # how likely a pending approval is decided each time somebody looks
+    declines: float = 0.1
+    approve_times: int = 1
+    look_s: float = 2.0  # how long at most between two looks for pending approvals
+    revives: list[tuple[float, int]] = []
+    # Of processes. From when, which executor, after how many handles; stalls: for how long.
+    crashes: list[tuple[float, int, int]] = []
+    stalls: list[tuple[float, int, int, float]] = []
+    # The same near a touch of the log: by the how manieth touch (or commit) in the world, so many handles later, for how
+    # long; None is for ever.
+    hits: list[tuple[int, int, float | None]] = []
+    commit_hits: list[tuple[int, int, float | None]] = []
+    stops: list[tuple[float, int]] = []  # graceful: when, which executor
+    restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
+    skews: list[float] = []  # of the executors' wall clocks
+    weather: dict[str, float] = {}
+
+    @property
+    def troubled(self) -> bool:
+        """Tell whether anything goes wrong."""
+        return any(
+            (self.crashes, self.stalls, self.hits, self.commit_hits, self.stops, self.restarts, self.weather)
+        )
+
+
+def draw(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    random = Random(seed)
+    kind = random.choice(KINDS)
+    match kind:
+        case "race":
+            return _race(random)
+        case "gates":
+            return _gates(random)
+        case "sharp":
+            return _sharp(random)
+    plan = _cast(random, random.randint(1, 3), None)
+    if kind in {"crash", "all"}:
+        plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
+        plan.hits += [(*_touch(random), None) for _ in range(random.randint(1, 3))]
+    if kind in {"stall", "all"}:
+        plan.stalls = [(*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))]
+        plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(1, 5))]
+    if kind in {"stop", "all"}:
+        plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
+    if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
+        plan.restarts = [(random.uniform(0.5, 20), random.choice((0.2, 0.8, 2.5, 15.0)), random.uniform(0, 0.5))]
+    if kind in {"network", "all"}:
+        plan.weather = _weather(random)
+    if random.random() < 0.2:
+        plan.skews = [random.uniform(-2, 2) for _ in range(plan.executors)]
+    return plan
+
+
+def _cast(random: Random, plays: int, theme: str | None) -> Plan:
+    plan = Plan(
+        executors=random.choice((2, 2, 3)),
+        cluster=random.random() < 0.4,
+        flows=[a_flow(random, theme or random.choice(sorted(THEMES)), flow_id=f"f{n}") for n in range(plays)],
+        starts=[(random.uniform(0, 2), n, random.choice((1, 1, 1, 2))) for n in range(plays)],
+        approvals=random.choice((0.9, 0.4)),
+        approve_times=random.choice((1, 1, 2)),
+    )
+    for at, n, _ in plan.starts:
+        if random.random() < 0.3:
+            later = random.choice((0.0, 0.002, random.uniform(0, 0.1), random.uniform(0, 30)))
+            plan.cancels.append((at + later, n))
+        if random.random() < 0.15:
+            plan.revives.append((at + random.uniform(0, 20), n))
+    return plan
+
+
+def _race(random: Random) -> Plan:
+    """Facts for a play whose driver runs effects, with nobody to tell it."""
+    plan = _cast(random, 3, "race")
+    plan.look_s, plan.declines, plan.approvals = 0.9, 0.0, 0.6
+    plan.cancels = []
+    plan.weather = {"nudge_lost": random.choice((0.0, 1.0))}
+    return plan
+
+
+def _gates(random: Random) -> Plan:
+    """Plays that hang once they were approved, and are cancelled: control commands must still get through."""
+    plan = _cast(random, 3, "gates")
+    plan.declines, plan.approvals = 0.0, 0.9
+    plan.cancels = [(at + random.uniform(6, 12), n) for at, n, _ in plan.starts]
+    return plan
+
+
+def _sharp(random: Random) -> Plan:
+    """One play, and a process that is frozen or lost right next to one of its commits, long enough for another."""
+    plan = _cast(random, 1, random.choice(("waits", "effects")))
+    plan.cancels = []
+    for _ in range(random.randint(1, 2)):
+        length_s = None if random.random() < 0.2 else random.uniform(12, 24)
+        plan.commit_hits.append((random.randint(1, 6), random.choice((1, 2, 3, 3, 4)), length_s))
+    return plan
+
+
+def _fault(random: Random, executors: int) -> tuple[float, int, int]:
+    at = random.choice((0.0, random.uniform(0, 20)))
+    return at, random.randrange(executors), 1 + int(random.expovariate(1 / 60))
+
+
+def _touch(random: Random) -> tuple[int, int]:
+    return 1 + int(random.expovariate(1 / 20)), random.choice((1, 2, 2, 3, 3, 4, 5, 6))
+
+
+def _length_s(random: Random) -> float:
+    return random.choice((random.uniform(0.1, 4), random.uniform(4, 12), random.uniform(12, 35)))
+
+
+def _weather(random: Random) -> dict[str, float]:
+    names = random.sample(WEATHERS, random.choice((1, 1, 2)))
+    chosen = {name: random.choice((0.02, 0.1, 0.3)) for name in names}
+    if "read_lost" in chosen:
+        chosen["read_lost"] = 0.02
+    if "nudge_lost" in chosen:
+        chosen["nudge_lost"] = 1.0
+    return {**chosen, "late": random.choice((0.0, 0.1)), "wake_twice": random.choice((0.0, 0.5))}
