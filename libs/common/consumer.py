@@ -39,7 +39,7 @@ class Delivery:
         self.pending = int(tokens[at + 4])
 
     async def ack(self) -> None:
-        """Tell the server that this command is done with. Not confirmed: a lost one costs a redelivery, nothing else."""
+        """Tell the server that this command is done with. Not confirmed: a lost one costs a redelivery."""
         await self._bus.publish(self.message.reply, b"+ACK")
 
     async def in_progress(self) -> None:

@@ -171,9 +171,8 @@ class App:
             envelope = decode_message(delivery.data)
         except (ValueError, msgspec.DecodeError) as error:
             # It stays in the log for whoever looks; redelivering it would never help.
-            log.error(
-                "command_unreadable", subject=delivery.subject, sequence=delivery.sequence, error=str(error)
-            )
+            at = {"subject": delivery.subject, "sequence": delivery.sequence}
+            log.error("command_unreadable", **at, error=str(error))  # noqa: TRY400 - the sentence says it all
             await delivery.ack()
             return
         with trace.continued(f"play {verb}", envelope.traceparent, play=key.play_id):
@@ -300,7 +299,7 @@ class App:
             task.add_done_callback(self._driving.discard)
 
     async def _is_driven(self, key: PlayKey) -> bool:
-        # More than once, for a nudge can be lost; in all longer than a driver may pause without looking at the log (R11).
+        # More than once, for a nudge can be lost; in all longer than a driver may pause without a look at the log (R11).
         for _ in range(ASK_DRIVER_TIMES):
             try:
                 await self._bus.request(key.nudge, timeout_s=self._config.ack_wait_s / 4)
