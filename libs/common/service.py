@@ -1,6 +1,7 @@
 """How every service begins and ends: configuration, bus, topology, its own parts, and a graceful stop."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -12,6 +13,9 @@ from libs.common import health, log, topology, trace
 from libs.common.bus import Bus
 from libs.common.config import Config, from_env
 from libs.common.errors import HeadraceError
+
+# Allocations before the young are looked through, and how often before the older are; Python's own first is 700.
+GC_THRESHOLDS = (20_000, 20, 20)
 
 logger = structlog.get_logger(__name__)
 
@@ -58,6 +62,13 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
     uvloop.run(main)
 
 
+def _settle_memory() -> None:
+    # What the start made stays; looking through it again and again costs a tenth of a busy service's CPU.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
 async def _serve(config: Config, make_app: MakeApp) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -75,6 +86,7 @@ async def _serve(config: Config, make_app: MakeApp) -> None:
     runner = await health.serve(state, host=config.host, port=config.ops_port)
     try:
         await app.start()
+        _settle_memory()
         state.started = True
         logger.info("service_started")
         await stopping.wait()

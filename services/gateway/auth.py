@@ -82,19 +82,19 @@ class Auth:
         """Return the user behind a session id. Raises Unauthorized when it is over, or its user disabled."""
         if len(secret) > SECRET_CHARS_MAX:
             raise Unauthorized("this session does not hold")
-        digest = digest_of(secret)
-        known = self._known.get(digest)
+        known = self._known.get(secret)
         changes = self._sessions.changes + self._users.changes
         if known is not None and known.changes == changes and known.expires_at > self._clock.now():
             return known.principal
+        digest = digest_of(secret)
         session = await self._sessions.get(subjects.session(digest))
         if session is None or session.expires_at <= self._clock.now():
             raise Unauthorized("this session is over; log in again")
         user = await self._users.get(subjects.definition("user", session.company_id, session.user_id))
-        if user is not None and user.disabled:
-            raise Unauthorized("this user is disabled")
-        principal = _principal(session, user)
-        self._known[digest] = _Known(changes, session.expires_at, principal)
+        if user is None or user.disabled:
+            raise Unauthorized("this user may not log in any more")
+        principal = _principal(user)
+        self._known[secret] = _Known(changes, session.expires_at, principal)
         if len(self._known) > SESSIONS_MAX:
             self._known.popitem(last=False)
         return principal
@@ -119,7 +119,7 @@ class Auth:
                 self._bus, subjects.command("session"), LogOut(at=self._clock.now(), digest=digest)
             )
             self._sessions.forget(subjects.session(digest))
-            self._known.pop(digest, None)
+            self._known.pop(secret, None)
         return self._cookie("", max_age_s=0)
 
     def _cookie(self, secret: str, *, max_age_s: int) -> str:
@@ -146,15 +146,14 @@ def cookie_value(header: str, name: str) -> str:
     return ""
 
 
-def _principal(session: Session, user: User | None) -> Principal:
-    who = session if user is None else user
+def _principal(user: User) -> Principal:
     return Principal(
-        user_id=session.user_id,
-        company_id=session.company_id,
-        email=who.email,
-        name=who.name,
-        role=who.role,
-        permissions=frozenset(PERMISSIONS[who.role]),
+        user_id=user.id,
+        company_id=user.company_id,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        permissions=frozenset(PERMISSIONS[user.role]),
     )
 
 
