@@ -42,7 +42,7 @@ class Counted:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # noqa: SLF001
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -60,7 +60,12 @@ class Counted:
         return [
             {"ref": "before", "appId": "var", "index": 0, "args": {"values": {"n": "{{ $prev.args.n }}"}}},
             {"ref": "call", "appId": "curl", "index": 1, "args": {"method": "POST", "url": url, "body": "x"}},
-            {"ref": "after", "appId": "var", "index": 2, "args": {"values": {"key": "{{ $prev.call.body.key }}"}}},
+            {
+                "ref": "after",
+                "appId": "var",
+                "index": 2,
+                "args": {"values": {"key": "{{ $prev.call.body.key }}"}},
+            },
         ]
 
 
@@ -118,7 +123,9 @@ async def events_by_play(system: RunningSystem) -> dict[str, list[Any]]:
     events: dict[str, list[Any]] = {}
     for message in stored:
         key, _ = parse_play(message.subject)
-        events.setdefault(key.play_id, []).extend(decode_commit(message.data, sequence=message.sequence).events)
+        events.setdefault(key.play_id, []).extend(
+            decode_commit(message.data, sequence=message.sequence).events
+        )
     return events
 
 
