@@ -1,6 +1,6 @@
 """One trace from the HTTP request to the projection, exported over OTLP to a real receiver."""
 
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -20,7 +20,7 @@ class Receiver:
         self.url = ""
         self._runner: web.AppRunner | None = None
 
-    async def __aenter__(self) -> "Receiver":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/v1/traces", self._receive)
         self._runner = web.AppRunner(app, access_log=None)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
@@ -35,7 +35,7 @@ class Counted:
         self.port = 0
         self._runner: web.AppRunner | None = None
 
-    async def __aenter__(self) -> "Counted":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/", self._count)
         self._runner = web.AppRunner(app, access_log=None)

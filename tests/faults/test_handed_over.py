@@ -12,7 +12,7 @@ from tests.fixtures.system import running_system
 
 
 async def test_a_stopped_executor_hands_its_play_to_the_next_one() -> None:
-    """The step that was running is run again under the same idempotency key, by a driver that was asked to revive it."""
+    """The running step is run again under the same idempotency key, by a driver that was asked to take the play."""
     keys: list[str] = []
     release = asyncio.Event()
 
