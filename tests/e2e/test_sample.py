@@ -1,7 +1,7 @@
 """`headrace up --sample` shows a flow on real data: what it finds is what the tables say, counted another way."""
 
 import re
-import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from importlib.resources import files
@@ -13,6 +13,7 @@ from deploy.local import sample, sample_source
 from tests.fixtures.system import RunningSystem, running_system
 
 SHOWN_S_MAX = 20.0
+POLL_S = 0.01
 LAST_LINE = "evt.play.>"
 
 
@@ -21,12 +22,11 @@ class Shown:
 
     def __init__(self, system: RunningSystem) -> None:
         self.system = system
-        self.lines: list[str] = []
-        reader = threading.Thread(target=self._read, daemon=True)
-        reader.start()
-        reader.join(SHOWN_S_MAX)
-        assert self.lines, system.said()
-        assert LAST_LINE in self.lines[-1], "\n".join(self.lines) + system.said()
+        deadline_s = time.monotonic() + SHOWN_S_MAX
+        while not any(LAST_LINE in line for line in system.printed):
+            assert time.monotonic() < deadline_s, "\n".join(system.printed) + system.said()
+            time.sleep(POLL_S)
+        self.lines = list(system.printed)
 
     @property
     def text(self) -> str:
@@ -37,14 +37,6 @@ class Shown:
         found = [number for number, line in enumerate(self.lines) if re.search(pattern, line)]
         assert found, f"no line {pattern!r} in:\n{self.text}"
         return found[0]
-
-    def _read(self) -> None:
-        # In a thread: a pipe knows no deadline.
-        assert self.system.process.stdout is not None
-        for line in self.system.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if LAST_LINE in line:
-                return
 
 
 @pytest.fixture(scope="module")
