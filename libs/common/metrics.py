@@ -64,3 +64,6 @@ def play_ended(state: str, started_at: datetime | None, now: datetime) -> None:
     _ENDED[state].inc()
     if started_at is not None:
         PLAY_SECONDS.observe((now - started_at).total_seconds())
+
+
+FIRES = Counter("headrace_schedule_fires_total", "Decisions of schedules whose time had come")

@@ -1,40 +1,80 @@
-"""The scheduler: turns time into commands. Today the sweep, which revives plays that nobody drives (design D5)."""
+"""The scheduler: turns time into commands. Schedules, and the sweep that revives plays nobody drives (design D5)."""
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
-from libs.common import health
-from libs.common.bus import Bus
+from libs.common import health, rpc, subjects
+from libs.common.bus import Bus, Subscription
 from libs.common.clock import SystemClock
 from libs.common.config import Config
+from libs.common.consumer import PullConsumer
 from libs.common.errors import HeadraceError
-from services.scheduler.sweep import sweep
+from libs.common.messages import schedule as m
+from libs.common.topology import FIRE_CONSUMER
+from services.scheduler.commands import Commands
+from services.scheduler.fires import Fires
+from services.scheduler.schedule_log import ScheduleLog
+from services.scheduler.server_clock import ServerClock
+from services.scheduler.sweep import remind, sweep
 
+QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
+FIRE_SLOTS = 1_024
+STOP_GRACE_S = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 class App:
-    """The parts of a scheduler process. Several may run: what they send has the same id and counts once."""
+    """The parts of a scheduler process. Several may run: none leads, and what two of them send counts once."""
 
     def __init__(self, config: Config, bus: Bus, _state: health.Health) -> None:
         self._config = config
         self._bus = bus
         self._clock = SystemClock()
+        self._time = ServerClock(bus, subjects.SCHEDULES, self._clock)
+        self._log = ScheduleLog(bus, config.shards)
         self._sweeper: asyncio.Task[None] | None = None
+        self._consumer: PullConsumer | None = None
+        self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        """Begin to sweep."""
+        """Answer commands, take fires, and begin to sweep. Raises Unavailable when the bus does not answer."""
+        await self._time.start()
+        fires = Fires(self._log, self._time)
+        commands = Commands(self._log, fires, self._time)
+        decided = (
+            m.CreateSchedule,
+            m.UpdateSchedule,
+            m.DeleteSchedule,
+            m.PauseSchedule,
+            m.ResumeSchedule,
+            m.RunSchedule,
+            m.BackfillSchedule,
+        )
+        handlers: dict[type, Any] = dict.fromkeys(decided, commands.handle)
+        handlers[m.PreviewSchedule] = commands.preview
+        subject = subjects.command("schedule")
+        self._subscription = await rpc.serve(self._bus, subject, m.AnyScheduleCommand, handlers, queue=QUEUE)
+        self._consumer = PullConsumer(
+            self._bus, subjects.SCHEDULES, FIRE_CONSUMER, slots=FIRE_SLOTS, handler=fires.handle
+        )
+        await self._consumer.start()
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
 
     async def stop(self) -> None:
-        """Stop sweeping."""
+        """Take nothing more, finish what was begun."""
+        if self._subscription is not None:
+            await self._subscription.close()
+        if self._consumer is not None:
+            await self._consumer.stop(grace_s=STOP_GRACE_S)
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._time.stop()
 
     def checks(self) -> Mapping[str, health.Check]:
         """Return what readiness depends on: nothing but the bus."""
@@ -46,6 +86,9 @@ class App:
                 revived = await sweep(self._bus, now=self._clock.now(), shards=self._config.shards)
                 if revived:
                     log.warning("plays_revived", count=revived)
+                reminded = await remind(self._bus, self._log, now=self._time.now())
+                if reminded:
+                    log.warning("schedules_reminded", count=reminded)
             except HeadraceError as error:
                 # The store or NATS is away: the next sweep finds what this one missed.
                 log.warning("sweep_failed", error=error.message)

@@ -1,4 +1,4 @@
-"""The sweep: plays in RUN that nobody was heard of for a while get a revive command (design D5)."""
+"""The sweep: plays in RUN that nobody was heard of for a while are revived (design D5), and overdue schedules."""
 
 from datetime import datetime, timedelta
 
@@ -6,10 +6,14 @@ from libs.common import metrics, rpc, subjects
 from libs.common.bus import Bus
 from libs.common.codec import Context, encode_message, source_of
 from libs.common.messages.play import RevivePlay
-from libs.common.messages.query import ListStalePlays, StalePlay
+from libs.common.messages.query import ListOverdueSchedules, ListStalePlays, OverdueSchedule, StalePlay
+from libs.common.subjects import ScheduleKey
+from services.scheduler.schedule_log import ScheduleLog, fire_id
 
 STALE_AFTER_S = 600
 SWEEP_PLAYS_MAX = 1_000
+OVERDUE_AFTER_S = 60
+SWEEP_SCHEDULES_MAX = 1_000
 APPEND_DEADLINE_S = 5.0
 
 
@@ -31,3 +35,24 @@ async def sweep(bus: Bus, *, now: datetime, shards: int, stale_after_s: float = 
         await bus.append(key.command("revive"), data, id=id, deadline_s=APPEND_DEADLINE_S)
         metrics.SWEPT.inc()
     return len(stale)
+
+
+async def remind(bus: Bus, schedules: ScheduleLog, *, now: datetime) -> int:
+    """Send a fire command to each schedule that is overdue by `OVERDUE_AFTER_S` seconds; its timer must be lost.
+
+    Returns how many. A command that was not needed finds its revision decided. Raises Unavailable when the store or
+    NATS does not answer.
+    """
+    before = now - timedelta(seconds=OVERDUE_AFTER_S)
+    query = ListOverdueSchedules(before=before, limit=SWEEP_SCHEDULES_MAX)
+    overdue = await rpc.ask(bus, subjects.query("schedule"), query, list[OverdueSchedule])
+    window = int(now.timestamp() // OVERDUE_AFTER_S)
+    reminded = 0
+    for entry in overdue:
+        known = await schedules.schedule(ScheduleKey(entry.company_id, entry.schedule_id), leader=True)
+        wake_at = None if known is None else known.schedule.wake_at
+        if known is not None and wake_at is not None and wake_at < before:
+            id = f"{fire_id(known.schedule)}-overdue-{window}"
+            await schedules.fire_now(known.schedule, wake_at, id=id)
+            reminded += 1
+    return reminded

@@ -42,6 +42,7 @@ class ListPlays(Query, frozen=True, kw_only=True, tag="play.list"):
 
     page: Page = Page()
     flow_id: str | None = None
+    schedule_id: str | None = None
     state: str | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
@@ -76,6 +77,44 @@ class StalePlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     play_id: str
 
 
+class ListSchedules(Query, frozen=True, kw_only=True, tag="schedule.list"):
+    """Schedules of a company, oldest first."""
+
+    page: Page = Page()
+    flow_id: str | None = None
+    enabled: bool | None = None
+
+
+class GetSchedule(Query, frozen=True, kw_only=True, tag="schedule.get"):
+    """One schedule."""
+
+    schedule_id: str
+
+
+class ListTimers(Query, frozen=True, kw_only=True, tag="schedule.timers"):
+    """What a company waits for: its schedules' next occurrences and its waiting plays, the next one first."""
+
+    page: Page = Page()
+    flow_id: str | None = None
+
+
+class ListOverdueSchedules(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="schedule.overdue"
+):
+    """Schedules of all companies that should have woken before `before`; for the scheduler's sweep."""
+
+    before: datetime
+    limit: int
+
+
+class OverdueSchedule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which schedule is overdue."""
+
+    company_id: str
+    schedule_id: str
+
+
+AnyScheduleQuery = ListSchedules | GetSchedule | ListTimers | ListOverdueSchedules
 AnyFlowQuery = ListFlows | GetFlow
 AnyPlayQuery = ListPlays | GetPlay | ListPlayLayers | ListStalePlays
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from libs.common.messages.schedule import Schedule
+
 
 class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A play (spec flow8 section 8); `duration` in milliseconds, null until it ended."""
@@ -43,3 +45,91 @@ class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     error_code: str | None = None
     attempts: int = 0
     approval: dict[str, Any] | None = None
+
+
+class BackfillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A backfill under way: its range (`to` exclusive), how many occurrences it has, how many are started."""
+
+    from_: datetime = msgspec.field(name="from")
+    to: datetime
+    parallel: bool
+    total: int
+    started: int
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A schedule (spec flow8 section 15); `queued` occurrences wait for the end of the last play."""
+
+    id: str
+    name: str
+    flow_id: str
+    cron: str | None
+    every: str | None
+    timezone: str
+    enabled: bool
+    note: str
+    args: dict[str, Any]
+    misfire_policy: str
+    misfire_window_seconds: int
+    overlap_policy: str
+    jitter_seconds: int
+    start_at: datetime | None
+    end_at: datetime | None
+    exclusions: tuple[str, ...]
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    last_play_id: str | None
+    queued: int
+    backfill: BackfillView | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class TimerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that is waited for: when it is due (null: until somebody decides), what for, and of what."""
+
+    kind: str
+    why: str
+    due_at: datetime | None
+    flow_id: str
+    play_id: str | None = None
+    ref: str | None = None
+    schedule_id: str | None = None
+
+
+def schedule_view(schedule: Schedule) -> ScheduleView:
+    """Return a schedule as the HTTP API shows it."""
+    timing, backfill = schedule.timing, schedule.backfill
+    return ScheduleView(
+        id=schedule.id,
+        name=schedule.name,
+        flow_id=schedule.flow_id,
+        cron=timing.cron or None,
+        every=timing.every or None,
+        timezone=timing.timezone,
+        enabled=schedule.enabled,
+        note=schedule.note,
+        args=schedule.args,
+        misfire_policy=schedule.misfire_policy,
+        misfire_window_seconds=schedule.misfire_window_seconds,
+        overlap_policy=schedule.overlap_policy,
+        jitter_seconds=schedule.jitter_seconds,
+        start_at=timing.start_at,
+        end_at=timing.end_at,
+        exclusions=timing.exclusions,
+        next_run_at=schedule.next_at,
+        last_run_at=schedule.last_run_at,
+        last_play_id=schedule.last_play_id or None,
+        queued=sum(1 for entry in schedule.waiting if not entry.manual),
+        backfill=None
+        if backfill is None
+        else BackfillView(
+            from_=backfill.from_at,
+            to=backfill.to_at,
+            parallel=backfill.parallel,
+            total=backfill.total,
+            started=backfill.started,
+        ),
+        created_at=schedule.created_at,
+        updated_at=schedule.updated_at,
+    )
