@@ -8,6 +8,9 @@ import zlib
 from typing import NamedTuple
 
 DEFINITIONS = "DEFINITIONS"
+SCHEDULES = "SCHEDULES"
+# Keeps the newest message of each subject and nothing older (ADR 23).
+KV = "KV"
 WORK_VERBS = ("start", "wake", "release", "revive")
 CONTROL_VERBS = ("approve", "cancel", "hold", "resume")
 PLAY_STATES_TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
@@ -150,11 +153,51 @@ def session(digest: str) -> str:
     return f"evt.session.{digest}"
 
 
+def kv(company_id: str, scope: str, scope_key: str, entry_id: str) -> str:
+    """Return the subject whose last message is this KV entry; `-` stands for no scope key."""
+    return f"evt.kv.{company_id}.{scope}.{scope_key or '-'}.{entry_id}"
+
+
+def key_use(company_id: str, key_id: str) -> str:
+    """Return the subject whose last message tells when an API key was last seen in use."""
+    return f"evt.keyuse.{company_id}.{key_id}"
+
+
+class ScheduleKey(NamedTuple):
+    """Where a schedule lives: the tokens that all its subjects share."""
+
+    company_id: str
+    schedule_id: str
+
+    @property
+    def events(self) -> str:
+        """Return the subject of its events; the last one is the schedule."""
+        return f"evt.schedule.{self.company_id}.{self.schedule_id}"
+
+    @property
+    def timer(self) -> str:
+        """Return the subject of its one durable timer (D4)."""
+        return f"tmr.schedule.{self.company_id}.{self.schedule_id}"
+
+    @property
+    def fire(self) -> str:
+        """Return the subject of the command that its timer sends."""
+        return f"cmd.schedule.{self.company_id}.{self.schedule_id}.fire"
+
+
+def parse_fire(subject: str) -> ScheduleKey:
+    """Return whose fire command this is. Raises ValueError when it is none."""
+    _, noun, company_id, schedule_id, verb = subject.split(".")
+    if noun != "schedule" or verb != "fire":
+        raise ValueError(f"not a fire command: {subject}")
+    return ScheduleKey(company_id, schedule_id)
+
+
 def query(noun: str) -> str:
     """Return the core request subject for queries about a noun, answered by any store."""
     return f"qry.{noun}"
 
 
 def command(noun: str) -> str:
-    """Return the core request subject for commands on a noun that stores decide."""
+    """Return the core request subject for commands on a noun that stores or schedulers decide."""
     return f"cmd.{noun}"

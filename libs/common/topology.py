@@ -13,9 +13,14 @@ DAY_NS = 86_400 * 1_000_000_000
 SECOND_NS = 1_000_000_000
 DUPLICATE_WINDOW_S = 120
 MAX_ACK_PENDING = 200_000
-DEFINITION_NOUNS = ("flow", "group", "company", "user", "session", "claim", "module")
+DEFINITION_NOUNS = ("flow", "group", "company", "user", "session", "claim", "key", "module")
 WORK_CONSUMER = "executor-work"
 CONTROL_CONSUMER = "executor-control"
+FIRE_CONSUMER = "scheduler-fire"
+# A scheduler that dies holds what it was firing for so long; a fire takes milliseconds.
+FIRE_ACK_WAIT_S = 3
+# Each event of a schedule carries the whole of it: the last one is needed, the others are its recent history.
+SCHEDULE_HISTORY_MESSAGES = 50
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 
@@ -55,11 +60,26 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "subjects": [f"evt.{noun}.>" for noun in DEFINITION_NOUNS],
         "republish": {"src": "evt.>", "dest": f"{subjects.LIVE_DEFINITIONS}.>"},
     }
-    return [*plays, definitions]
+    latest = {
+        **common,
+        "name": subjects.KV,
+        "subjects": ["evt.kv.>", "evt.keyuse.>"],
+        "max_msgs_per_subject": 1,
+    }
+    schedules = {
+        **common,
+        "name": subjects.SCHEDULES,
+        "subjects": [f"{prefix}.schedule.>" for prefix in ("cmd", "evt", "tmr")],
+        "max_msgs_per_subject": SCHEDULE_HISTORY_MESSAGES,
+        "allow_msg_schedules": True,
+        "allow_atomic": True,
+        "republish": {"src": "evt.schedule.>", "dest": "live.schedule.>"},
+    }
+    return [*plays, definitions, latest, schedules]
 
 
 def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
-    """Return the durable consumers as (stream, configuration): work and control, disjoint (D4)."""
+    """Return the durable consumers as (stream, configuration): work and control, disjoint (D4), and the fires."""
     table = []
     for shard in range(config.shards):
         for name, verbs in ((WORK_CONSUMER, subjects.WORK_VERBS), (CONTROL_CONSUMER, subjects.CONTROL_VERBS)):
@@ -74,7 +94,17 @@ def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
                 "num_replicas": config.replicas,
             }
             table.append((subjects.plays_stream(shard), consumer))
-    return table
+    fires = {
+        "durable_name": FIRE_CONSUMER,
+        "filter_subjects": ["cmd.schedule.*.*.fire"],
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": FIRE_ACK_WAIT_S * SECOND_NS,
+        "max_deliver": -1,
+        "max_ack_pending": MAX_ACK_PENDING,
+        "num_replicas": config.replicas,
+    }
+    return [*table, (subjects.SCHEDULES, fires)]
 
 
 async def ensure(bus: Bus, config: Config) -> None:
