@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, flow, module, play
+from libs.common.messages import access, flow, module, play, schedule
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -41,6 +41,15 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.flow.layer.added.v1": flow.LayerAdded,
     "headrace.flow.layer.updated.v1": flow.LayerUpdated,
     "headrace.flow.layer.deleted.v1": flow.LayerDeleted,
+    "headrace.schedule.wake.v1": schedule.WakeSchedule,
+    "headrace.schedule.created.v1": schedule.ScheduleCreated,
+    "headrace.schedule.updated.v1": schedule.ScheduleUpdated,
+    "headrace.schedule.deleted.v1": schedule.ScheduleDeleted,
+    "headrace.schedule.paused.v1": schedule.SchedulePaused,
+    "headrace.schedule.resumed.v1": schedule.ScheduleResumed,
+    "headrace.schedule.run.requested.v1": schedule.RunRequested,
+    "headrace.schedule.backfill.requested.v1": schedule.BackfillRequested,
+    "headrace.schedule.fired.v1": schedule.ScheduleFired,
     "headrace.company.created.v1": access.CompanyCreated,
     "headrace.user.created.v1": access.UserCreated,
     "headrace.user.updated.v1": access.UserUpdated,
