@@ -26,7 +26,7 @@ from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
 from services.executor.plan import Traits
 from services.executor.play import Play, evolve, fold
-from services.executor.play_commands import Received, receive
+from services.executor.play_commands import LEAVE, Received, receive
 
 HANDLE_ATTEMPTS_MAX = 50
 ASK_DRIVER_TIMES = 2
@@ -204,6 +204,9 @@ class App:
             start = await history.start_command(self._bus, key)
         driver = m.Driver(delivery.sequence, delivery.delivery)
         received = receive(play, envelope.data, id=envelope.id, driver=driver, start=start)
+        if received.action == "drive" and self._drives_already(key, delivery, play):
+            # After a pause of this process its own command comes again: its driver lives, and keeps the play.
+            received = LEAVE
         match received.action:
             case "leave":
                 log.info("command_left_to_its_driver", play=key.play_id, delivery=delivery.delivery)
@@ -280,6 +283,14 @@ class App:
         assert self._plans is not None
         started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
         return await self._plans.get(started.definition if started is not None else play.definition)
+
+    def _drives_already(self, key: PlayKey, delivery: Delivery, play: Play) -> bool:
+        mine = (
+            drive
+            for drive in self._drives.get(key.play_id, [])
+            if drive.delivery.sequence == delivery.sequence
+        )
+        return any(drive.epoch == play.epoch for drive in mine)
 
     def _forget(self, drive: Drive) -> None:
         of_play = self._drives[drive.key.play_id]

@@ -36,6 +36,7 @@ class Process:
         self.app: Any = None
         self.bus: Any = None
         self.world: Any = None
+        self.last_stall_s = 0.0
         self.drives: list[Any] = []
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str = "") -> asyncio.Task[T]:
@@ -132,6 +133,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.timers: list[tuple[float, int, SimHandle]] = []
         self.errors: list[dict[str, Any]] = []
         self.turns = 0
+        self.fatal: Exception | None = None
         self.server_context = copy_context()
         self._now = 0.0
         self._numbers = itertools.count(1)
@@ -194,6 +196,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             while not task.done():
                 if not self._turn():
                     raise RuntimeError("deadlock: nothing is left to run")
+                if self.fatal is not None:
+                    raise self.fatal
                 if self.turns > self.turns_max:
                     raise RuntimeError(f"livelock: {self.turns} turns, and no end at {self._now:.3f} s")
             return task.result()

@@ -1,12 +1,11 @@
 """What lies between a process and the server: delays, losses, and a Bus that speaks to the simulated server."""
 
+import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
-
-import asyncio
-import itertools
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 

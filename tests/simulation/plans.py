@@ -9,7 +9,20 @@ from tests.simulation.flows import THEMES, a_flow
 
 # What goes wrong: the first five one fault each, `all` everything, `sharp` stalls next to commits, the rest no fault of
 # a process at all but everybody at once.
-KINDS = ("calm", "crash", "stall", "network", "restart", "stop", "all", "all", "sharp", "sharp", "race", "gates")
+KINDS = (
+    "calm",
+    "crash",
+    "stall",
+    "network",
+    "restart",
+    "stop",
+    "all",
+    "all",
+    "sharp",
+    "sharp",
+    "race",
+    "gates",
+)
 WEATHERS = (
     "append_lost",
     "append_ack_lost",
@@ -70,12 +83,16 @@ def draw(seed: int) -> Plan:
         plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
         plan.hits += [(*_touch(random), None) for _ in range(random.randint(1, 3))]
     if kind in {"stall", "all"}:
-        plan.stalls = [(*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))]
+        plan.stalls = [
+            (*_fault(random, plan.executors), _length_s(random)) for _ in range(random.randint(1, 3))
+        ]
         plan.hits += [(*_touch(random), _length_s(random)) for _ in range(random.randint(1, 5))]
     if kind in {"stop", "all"}:
         plan.stops = [(random.uniform(0.5, 20), random.randrange(plan.executors))]
     if kind in {"restart", "all"} and random.random() < (1.0 if kind == "restart" else 0.4):
-        plan.restarts = [(random.uniform(0.5, 20), random.choice((0.2, 0.8, 2.5, 15.0)), random.uniform(0, 0.5))]
+        plan.restarts = [
+            (random.uniform(0.5, 20), random.choice((0.2, 0.8, 2.5, 15.0)), random.uniform(0, 0.5))
+        ]
     if kind in {"network", "all"}:
         plan.weather = _weather(random)
     if random.random() < 0.2:

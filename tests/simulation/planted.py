@@ -4,8 +4,8 @@ They are patches of the executor's own code, applied around a world. The comment
 the rule (R1 to R14) of the protocol.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from unittest import mock
@@ -14,7 +14,7 @@ import msgspec
 
 from libs.common import bus as bus_module
 from libs.common.bus import Expected
-from libs.common.codec import Commit, Context
+from libs.common.codec import Commit
 from libs.common.consumer import Delivery
 from libs.common.errors import Conflict
 from libs.common.messages import play as m
@@ -269,14 +269,6 @@ _drive = App._drive
 async def _control_slot_kept(self: App, delivery: Delivery) -> None:
     """R14, C16: a control command that drives keeps its slot until the play ends."""
     await self._handle(delivery)
-
-
-@contextmanager
-def _both(*planted: Planted) -> Iterator[None]:
-    with ExitStack() as stack:
-        for one in planted:
-            stack.enter_context(one())
-        yield
 
 
 PLANTED: dict[str, Planted] = {

@@ -71,7 +71,7 @@ class World:
         self.loop = SimLoop(turns_max=TURNS_MAX)
         self.faults: Counter[str] = Counter()
         self.weather = Weather(random=Random(f"weather {seed}"), faults=self.faults, **self.plan.weather)
-        self.laws = Laws(self.loop, self.faults)
+        self.laws = Laws(self.loop, self.faults, pause_s_max=ACK_WAIT_S / 3)
         self.server = Server(
             self.loop,
             Random(f"server {seed}"),
@@ -256,6 +256,7 @@ class World:
             return
         self.faults["stall"] += 1
         process.stall()
+        process.last_stall_s = length_s
         self.loop.call_later(length_s, process.go_on, context=self.loop.server_context)
 
     def _stop(self, n: int) -> None:
