@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, flow, module, play, schedule
+from libs.common.messages import access, flow, group, key, kv, module, play, schedule
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -56,6 +56,14 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.session.opened.v1": access.SessionOpened,
     "headrace.session.closed.v1": access.SessionClosed,
     "headrace.name.claimed.v1": access.NameClaimed,
+    "headrace.key.issued.v1": key.KeyIssued,
+    "headrace.key.revoked.v1": key.KeyRevoked,
+    "headrace.key.used.v1": key.KeyUsed,
+    "headrace.group.created.v1": group.GroupCreated,
+    "headrace.group.updated.v1": group.GroupUpdated,
+    "headrace.group.deleted.v1": group.GroupDeleted,
+    "headrace.kv.set.v1": kv.KvSet,
+    "headrace.kv.deleted.v1": kv.KvDeleted,
     "headrace.module.announced.v1": module.ModuleAnnounced,
 }
 TYPE_NAMES: dict[type[msgspec.Struct], str] = {kind: name for name, kind in TYPES.items()}

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
-from libs.common.messages import access, flow, module, play
+from libs.common.messages import access, flow, group, key, kv, module, play
+from libs.common.messages.origin import Origin
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=UTC)
@@ -23,9 +24,12 @@ PLAY = "69b52a3d0c1f5e8a90000005"
 PARENT = "69b52a3d0c1f5e8a90000006"
 SCHEDULE = "69b52a3d0c1f5e8a90000007"
 GROUP = "69b52a3d0c1f5e8a90000008"
+KEY = "69b52a3d0c1f5e8a9000000a"
+ENTRY = "69b52a3d0c1f5e8a9000000b"
 WAIT = "69b52a3d0c1f5e8a90000009"
 COMMIT = "5d2f6c1e9b7a4830a1c4e6f80b2d4c6e"
 SEED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+ORIGIN = Origin(ip="203.0.113.7", user_agent="curl/8.5.0", request_id="a1b2c3", key_id=KEY)
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ARGS = {
     "customer": "Grüße, Ada",
@@ -231,10 +235,66 @@ def access_events() -> list[msgspec.Struct]:
     ]
 
 
+def key_events() -> list[msgspec.Struct]:
+    """Return one of each fact about API keys."""
+    made = key.ApiKey(
+        id=KEY, company_id=COMPANY, user_id=USER, name="ci", scopes=("standard", "mcp"), issued_at=AT
+    )
+    revoked = msgspec.structs.replace(made, revoked=True)
+    return [
+        key.KeyIssued(at=AT, by=USER, origin=ORIGIN, key=made),
+        key.KeyRevoked(at=later(60), by=USER, origin=ORIGIN, key=revoked),
+        key.KeyUsed(at=later(30), by=USER, origin=ORIGIN, key_id=KEY, company_id=COMPANY),
+    ]
+
+
+def group_events() -> list[msgspec.Struct]:
+    """Return one of each fact about groups."""
+    made = group.Group(
+        id=GROUP, company_id=COMPANY, name="Finance", index=3, created_at=AT, updated_at=later(10)
+    )
+    deleted = msgspec.structs.replace(made, deleted=True)
+    return [
+        group.GroupCreated(at=AT, by=USER, origin=ORIGIN, group=made),
+        group.GroupUpdated(at=later(10), by=USER, origin=ORIGIN, group=made),
+        group.GroupDeleted(at=later(20), by=USER, origin=ORIGIN, group=deleted),
+    ]
+
+
+def kv_events() -> list[msgspec.Struct]:
+    """Return one of each fact about KV entries."""
+    made = kv.KvEntry(
+        id=ENTRY,
+        company_id=COMPANY,
+        scope="flow_group",
+        scope_key=GROUP,
+        key="rate",
+        sealed='{"alg":"A256GCM","kid":"k1","nonce":"bm9uY2U=","ct":"Y2lwaGVydGV4dA=="}',
+        secret=True,
+        created_at=AT,
+        updated_at=later(10),
+        applied=(COMMIT,),
+    )
+    deleted = msgspec.structs.replace(made, sealed="", deleted=True)
+    return [
+        kv.KvSet(at=later(10), by=USER, origin=ORIGIN, entry=made),
+        kv.KvDeleted(at=later(20), by=USER, origin=ORIGIN, entry=deleted),
+    ]
+
+
 def all_examples() -> dict[str, msgspec.Struct]:
     """Return the examples by the name of their type."""
-    groups = (play_commands, play_events, play_layer_events, definition_events, access_events)
-    return {TYPE_NAMES[type(message)]: message for group in groups for message in group()}
+    groups = (
+        play_commands,
+        play_events,
+        play_layer_events,
+        definition_events,
+        access_events,
+        key_events,
+        group_events,
+        kv_events,
+    )
+    return {TYPE_NAMES[type(message)]: message for make in groups for message in make()}
 
 
 def envelope_of(message: msgspec.Struct) -> bytes:

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.messages.origin import Fact, Origin
+
 Role = Literal["admin", "editor", "operator", "viewer"]
 Permission = Literal["read", "run", "edit", "administer"]
 
@@ -36,6 +38,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
     disabled: bool = False
     password: str = ""
+    # Sessions opened before are over: the password was changed since.
+    sessions_after: datetime | None = None
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -53,11 +57,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class AccessEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class AccessEvent(Fact, frozen=True, kw_only=True):
     """A fact about access."""
-
-    at: datetime
-    by: str = ""
 
 
 class CompanyCreated(AccessEvent, frozen=True, kw_only=True):
@@ -108,6 +109,7 @@ class LogIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     password: str
     digest: str
     ttl_s: float
+    origin: Origin = Origin()
 
 
 class LogOut(
@@ -117,6 +119,7 @@ class LogOut(
 
     at: datetime
     digest: str
+    origin: Origin = Origin()
 
 
 AnySessionCommand = LogIn | LogOut

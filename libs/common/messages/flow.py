@@ -6,6 +6,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from libs.common.messages.origin import Fact, Wish
+
 OnError = Literal["fail", "continue", "skip"]
 
 
@@ -71,15 +73,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # ── commands (core requests on `cmd.flow`, decided by the store) ────────────────────────────────────
 
 
-class FlowCommand(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", omit_defaults=True
-):
-    """A wish about a flow. `id` makes a repeat harmless; `at` and new ids are chosen by the sender (D8)."""
-
-    id: str
-    at: datetime
-    company_id: str
-    by: str = ""
+class FlowCommand(Wish, frozen=True, kw_only=True):
+    """A wish about a flow."""
 
 
 class FlowFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -133,6 +128,13 @@ class DeleteFlow(FlowCommand, frozen=True, kw_only=True, tag="flow.delete"):
     flow_id: str
 
 
+class RestoreFlow(FlowCommand, frozen=True, kw_only=True, tag="flow.restore"):
+    """Give a flow the content of an earlier version of it, as a new version."""
+
+    flow_id: str
+    version: int
+
+
 class AddLayer(FlowCommand, frozen=True, kw_only=True, tag="flow.layer.add"):
     """Add a step to a flow."""
 
@@ -156,18 +158,16 @@ class DeleteLayer(FlowCommand, frozen=True, kw_only=True, tag="flow.layer.delete
     layer_id: str
 
 
-AnyFlowCommand = CreateFlow | UpdateFlow | DeleteFlow | AddLayer | UpdateLayer | DeleteLayer
+AnyFlowCommand = CreateFlow | UpdateFlow | DeleteFlow | RestoreFlow | AddLayer | UpdateLayer | DeleteLayer
 
 
 # ── events (on `evt.flow.<company>.<id>`) ───────────────────────────────────────────────────────────
 
 
-class FlowEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class FlowEvent(Fact, frozen=True, kw_only=True):
     """A fact about a flow, with the full definition after it (D7)."""
 
-    at: datetime
     flow: Flow
-    by: str = ""
 
 
 class FlowCreated(FlowEvent, frozen=True, kw_only=True):
