@@ -1,5 +1,41 @@
 -- What the migrations of services/store/sql make; written by `python -m services.store.schema_dump`.
 
+create table api_key_uses (
+    id text not null,
+    company_id text not null,
+    last_used_at timestamp with time zone not null,
+    constraint api_key_uses_pkey PRIMARY KEY (id)
+);
+
+create table api_keys (
+    id text not null,
+    company_id text not null,
+    user_id text not null,
+    name text not null,
+    scopes text not null,
+    revoked boolean not null,
+    issued_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint api_keys_pkey PRIMARY KEY (id)
+);
+
+create table audit (
+    stream text not null,
+    sequence bigint not null,
+    company_id text not null,
+    user_id text not null,
+    at timestamp with time zone not null,
+    action text not null,
+    entity_type text not null,
+    entity_id text not null,
+    after json,
+    request_id text not null,
+    ip text not null,
+    user_agent text not null,
+    key_id text not null,
+    constraint audit_pkey PRIMARY KEY (stream, sequence)
+);
+
 create table checkpoints (
     stream text not null,
     sequence bigint not null,
@@ -23,6 +59,17 @@ create table dead_letters (
     constraint dead_letters_pkey PRIMARY KEY (stream, sequence)
 );
 
+create table flow_versions (
+    flow_id text not null,
+    version integer not null,
+    company_id text not null,
+    sequence bigint not null,
+    at timestamp with time zone not null,
+    by text not null,
+    change text not null,
+    constraint flow_versions_pkey PRIMARY KEY (flow_id, version)
+);
+
 create table flows (
     id text not null,
     company_id text not null,
@@ -38,6 +85,31 @@ create table flows (
     constraint flows_pkey PRIMARY KEY (id)
 );
 
+create table groups (
+    id text not null,
+    company_id text not null,
+    name text not null,
+    index integer not null,
+    deleted boolean not null,
+    created_at timestamp with time zone not null,
+    updated_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint groups_pkey PRIMARY KEY (id)
+);
+
+create table kv (
+    id text not null,
+    company_id text not null,
+    scope text not null,
+    scope_key text not null,
+    key text not null,
+    sealed text not null,
+    secret boolean not null,
+    created_at timestamp with time zone not null,
+    updated_at timestamp with time zone not null,
+    constraint kv_pkey PRIMARY KEY (id)
+);
+
 create table layers (
     play_id text not null,
     ref text not null,
@@ -51,6 +123,8 @@ create table layers (
     error_code text,
     attempts integer not null,
     approval json,
+    waits_for text,
+    until timestamp with time zone,
     constraint layers_pkey PRIMARY KEY (play_id, ref)
 );
 
@@ -86,6 +160,21 @@ create table plays (
     constraint plays_pkey PRIMARY KEY (id)
 );
 
+create table schedules (
+    id text not null,
+    company_id text not null,
+    flow_id text not null,
+    name text not null,
+    enabled boolean not null,
+    deleted boolean not null,
+    created_at timestamp with time zone not null,
+    next_at timestamp with time zone,
+    wake_at timestamp with time zone,
+    shown json not null,
+    sequence bigint not null,
+    constraint schedules_pkey PRIMARY KEY (id)
+);
+
 create table users (
     id text not null,
     company_id text not null,
@@ -100,11 +189,21 @@ create table users (
     constraint users_pkey PRIMARY KEY (id)
 );
 
+CREATE INDEX api_keys_by_company ON api_keys USING btree (company_id, issued_at, id);
+CREATE INDEX audit_by_company ON audit USING btree (company_id, at DESC, sequence DESC);
+CREATE INDEX audit_by_entity ON audit USING btree (company_id, entity_type, entity_id, sequence DESC);
 CREATE INDEX flows_by_company ON flows USING btree (company_id, created_at, id) WHERE (NOT deleted);
+CREATE INDEX flows_by_group ON flows USING btree (company_id, group_id) WHERE ((group_id IS NOT NULL) AND (NOT deleted));
 CREATE INDEX flows_by_permanent_id ON flows USING btree (company_id, permanent_id);
+CREATE INDEX groups_by_company ON groups USING btree (company_id, index, created_at, id) WHERE (NOT deleted);
+CREATE INDEX kv_by_key ON kv USING btree (company_id, scope, scope_key, key, id);
 CREATE INDEX plays_by_company ON plays USING btree (company_id, created_at DESC, id DESC);
 CREATE INDEX plays_by_company_state ON plays USING btree (company_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
 CREATE INDEX plays_by_flow ON plays USING btree (company_id, flow_id, created_at DESC, id DESC);
 CREATE INDEX plays_by_flow_state ON plays USING btree (company_id, flow_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
+CREATE INDEX plays_by_schedule ON plays USING btree (company_id, schedule_id, created_at DESC, id DESC) WHERE (schedule_id IS NOT NULL);
 CREATE INDEX plays_running ON plays USING btree (changed_at) WHERE (state = 'RUN'::text);
+CREATE INDEX schedules_by_company ON schedules USING btree (company_id, created_at, id) WHERE (NOT deleted);
+CREATE INDEX schedules_by_wake ON schedules USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+CREATE INDEX users_by_company ON users USING btree (company_id, created_at, id);
 CREATE INDEX users_by_email ON users USING btree (lower(email), created_at, id);

@@ -12,38 +12,16 @@ from libs.common.bus import Bus, Subscription
 from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid
-from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
-from libs.common.messages.flow import (
-    AddLayer,
-    AnyFlowCommand,
-    CreateFlow,
-    DeleteFlow,
-    DeleteLayer,
-    UpdateFlow,
-    UpdateLayer,
-)
-from libs.common.messages.query import (
-    AnyFlowQuery,
-    AnyPlayQuery,
-    GetFlow,
-    GetPlay,
-    ListFlows,
-    ListPlayLayers,
-    ListPlays,
-    ListStalePlays,
-)
+from services.store.answers import Parts, answers
 from services.store.catalogue import Catalogue
 from services.store.cipher import Cipher
 from services.store.database import AWAY, Database
-from services.store.definitions import Definitions
 from services.store.migrations import migrate
 from services.store.passwords import Passwords
 from services.store.progress import Progress
 from services.store.projection import projections
 from services.store.projector import Projector
-from services.store.queries import Queries
 from services.store.seeding import Seeding
-from services.store.sessions import Sessions
 
 QUEUE = "store"
 RETRY_DELAY_S = 0.25
@@ -78,7 +56,7 @@ class App:
             )
         secret, salt = self._config.enc_key_secret, self._config.enc_key_salt
         cipher = await asyncio.to_thread(Cipher.derive, secret, salt)
-        self._run("come up", self._come_up(Passwords(cipher)))
+        self._run("come up", self._come_up(cipher))
 
     async def stop(self) -> None:
         """Answer nothing new, stop projecting and close the connections."""
@@ -115,11 +93,12 @@ class App:
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def _come_up(self, passwords: Passwords) -> None:
+    async def _come_up(self, cipher: Cipher) -> None:
+        passwords = Passwords(cipher)
         delay_s = RETRY_DELAY_S
         while True:
             try:
-                await self._begin(passwords)
+                await self._begin(cipher, passwords)
             except (*AWAY, asyncpg.PostgresError, HeadraceError) as error:
                 self._not_ready = f"the store cannot begin: {str(error) or type(error).__name__}"
                 log.warning("store_start_retried", error=str(error) or type(error).__name__)
@@ -133,7 +112,7 @@ class App:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
 
-    async def _begin(self, passwords: Passwords) -> None:
+    async def _begin(self, cipher: Cipher, passwords: Passwords) -> None:
         if not self._migrated:
             await migrate(self._config.postgres_dsn)
             await self._database.open()
@@ -145,7 +124,7 @@ class App:
             self._start_projectors()
         seeded = await Seeding(self._bus, self._config, passwords, SystemClock()).run()
         await self._progress.reached(subjects.DEFINITIONS, seeded, timeout_s=RETRY_DELAY_S_MAX)
-        await self._serve(passwords)
+        await self._serve(cipher, passwords)
 
     def _start_projectors(self) -> None:
         for projection in projections(self._config.shards):
@@ -153,31 +132,9 @@ class App:
             self._projectors.append(projector)
             self._run(f"project {projection.stream}", projector.run())
 
-    async def _serve(self, passwords: Passwords) -> None:
-        definitions = Definitions(self._bus, self._catalogue, self._progress)
-        sessions = Sessions(self._bus, self._database, passwords)
-        queries = Queries(self._bus, self._database, self._progress, shards=self._config.shards)
-        flow_commands = (CreateFlow, UpdateFlow, DeleteFlow, AddLayer, UpdateLayer, DeleteLayer)
-        table: tuple[tuple[str, Any, dict[type, rpc.Handler]], ...] = (
-            (subjects.command("flow"), AnyFlowCommand, dict.fromkeys(flow_commands, definitions.handle)),
-            (subjects.command("session"), AnySessionCommand, {LogIn: sessions.open, LogOut: sessions.close}),
-            (
-                subjects.query("flow"),
-                AnyFlowQuery,
-                {ListFlows: queries.list_flows, GetFlow: queries.get_flow},
-            ),
-            (
-                subjects.query("play"),
-                AnyPlayQuery,
-                {
-                    ListPlays: queries.list_plays,
-                    GetPlay: queries.get_play,
-                    ListPlayLayers: queries.list_play_layers,
-                    ListStalePlays: queries.list_stale_plays,
-                },
-            ),
-        )
-        for subject, requests, handlers in table:
+    async def _serve(self, cipher: Cipher, passwords: Passwords) -> None:
+        parts = Parts(self._bus, self._database, self._progress, self._catalogue, cipher, passwords)
+        for subject, requests, handlers in answers(parts, shards=self._config.shards):
             self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
 
     async def _checkpoint(self, stream: str) -> int:

@@ -14,6 +14,9 @@ NEIGHBOURS = 3
 CLAIM_ATTEMPTS_MAX = 50
 APPEND_DEADLINE_S = 5.0
 PERMANENT = "permanent"
+EMAIL = "email"
+# Emails are unique among all companies: people log in without naming one.
+EVERYBODY = "everybody"
 
 
 class Claims:

@@ -8,21 +8,25 @@ import structlog
 from libs.common import codec, subjects, trace
 from libs.common.bus import Bus, Expected, Stored
 from libs.common.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
-from libs.common.ids import is_id
+from libs.common.ids import derived_id, is_id
 from libs.common.messages.flow import (
     AddLayer,
     AnyFlowCommand,
     CreateFlow,
     Flow,
     FlowEvent,
+    FlowFields,
+    RestoreFlow,
     UpdateFlow,
     UpdateLayer,
 )
+from libs.common.messages.group import GroupEvent
 from libs.common.messages.query import Reply
 from services.store.catalogue import Catalogue
 from services.store.claims import PERMANENT, Claims
 from services.store.domain.flow import Surroundings, check_fields, decide
 from services.store.domain.names import is_permanent_id, slug_of
+from services.store.domain.warnings import warnings
 from services.store.progress import Progress
 from services.store.read_models import flows
 
@@ -57,13 +61,38 @@ class Definitions:
         Raises what the rules raise, and Unavailable when NATS does not answer or others write all the time.
         """
         command = await self._by_id(command)
-        done = await self._done(command)
+        done = await self._leave_lost_group(command, await self._done(command))
         await self._projected(done.sequence)
         log.info(
             "flow_command_handled", command=type(command).__name__, flow=done.flow.id, sequence=done.sequence
         )
-        data = msgspec.Raw(codec.encode(flows.view(done.flow)))
+        shown = flows.view(done.flow) | {"warnings": self._warnings(done.flow)}
+        data = msgspec.Raw(codec.encode(shown))
         return Reply(data=data, sequences={STREAM: done.sequence})
+
+    def _warnings(self, flow: Flow) -> tuple[str, ...]:
+        try:
+            return warnings(flow, self._catalogue.modules()) if flow.layers else ()
+        except Unavailable:
+            # Nobody can tell before an executor has announced its modules.
+            return ()
+
+    async def _leave_lost_group(self, command: AnyFlowCommand, done: Known) -> Known:
+        # A group that is deleted lets its flows go; one that joined while it was looking is let go here.
+        if not isinstance(command, CreateFlow | UpdateFlow | RestoreFlow) or done.flow.group_id is None:
+            return done
+        if await self._group_exists(command.company_id, done.flow.group_id):
+            return done
+        leave = UpdateFlow(
+            id=derived_id(command.id, "leave group"),
+            at=command.at,
+            company_id=command.company_id,
+            by=command.by,
+            origin=command.origin,
+            flow_id=done.flow.id,
+            fields=FlowFields(group_id=None),
+        )
+        return await self._done(leave)
 
     async def _by_id(self, command: AnyFlowCommand) -> AnyFlowCommand:
         # Both become part of a subject or a header.
@@ -116,6 +145,10 @@ class Definitions:
                     slug_of(fields["name"]), command.flow_id, at=command.at
                 )
             return Surroundings(modules={}, permanent_id=permanent_id, group_exists=group_exists)
+        if isinstance(command, RestoreFlow):
+            old = await self._version(command)
+            group_exists = old is not None and await self._group_exists(command.company_id, old.group_id)
+            return Surroundings(modules={}, restored=old, group_exists=group_exists)
         needs_modules = isinstance(command, AddLayer | UpdateLayer)
         return Surroundings(modules=self._catalogue.modules() if needs_modules else {})
 
@@ -123,7 +156,17 @@ class Definitions:
         if group_id is None or not is_id(group_id):
             return False
         subject = subjects.definition("group", company_id, group_id)
-        return await self._bus.last(STREAM, subject, leader=True) is not None
+        stored = await self._bus.last(STREAM, subject, leader=True)
+        event = None if stored is None else codec.last_event(stored.data).data
+        return isinstance(event, GroupEvent) and not event.group.deleted
+
+    async def _version(self, command: RestoreFlow) -> Flow | None:
+        subject = subjects.definition("flow", command.company_id, command.flow_id)
+        for stored in await self._bus.load(STREAM, subject):
+            known = _known(stored)
+            if known is not None and known.flow.version == command.version:
+                return known.flow
+        return None
 
     async def _append(
         self, command: AnyFlowCommand, subject: str, event: FlowEvent, known: Known | None
@@ -136,6 +179,7 @@ class Definitions:
             traceparent=trace.current_traceparent(),
         )
         expected = Expected(subject, known.sequence if known else 0)
+        event = msgspec.structs.replace(event, origin=command.origin)
         body = codec.encode_message(event, id=command.id, context=context)
         place = await self._bus.append(
             subject, body, id=command.id, expected=expected, deadline_s=APPEND_DEADLINE_S

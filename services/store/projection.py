@@ -15,6 +15,7 @@ from services.store.read_models import dead_letters
 from services.store.read_models.checkpoints import Batch, Move
 from services.store.read_models.dead_letters import DeadLetter
 from services.store.read_models.definitions import NOUNS, DefinitionsBatch
+from services.store.read_models.kv import KvBatch
 from services.store.read_models.plays import PlaysBatch
 
 BATCH_MESSAGES_MAX = 1_000
@@ -125,6 +126,7 @@ def projections(shards: int) -> list[Projection]:
     filters = [f"evt.{noun}.>" for noun in NOUNS]
     return [
         Projection(subjects.DEFINITIONS, filters, DefinitionsBatch),
+        Projection(subjects.KV, ["evt.kv.>", "evt.keyuse.>"], KvBatch),
         *(
             Projection(
                 subjects.plays_stream(shard),

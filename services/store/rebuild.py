@@ -151,6 +151,11 @@ class Rebuild:
 
 async def _take_over(new: Connection, stream: str, bounds: Bounds) -> None:
     """Copy the live rows whose beginning the log no longer holds."""
+    # Logins expire from the log, and of KV entries it keeps the last: that they happened is only here.
+    await new.execute(
+        "insert into audit select * from headrace.audit where stream = $1 and entity_type in ('session', 'kv')",
+        stream,
+    )
     if bounds.first <= 1 or not stream.startswith("PLAYS_"):
         return
     before = bounds.first + max(0, bounds.last - bounds.first) // MARGIN_SHARE

@@ -11,8 +11,10 @@ from libs.common.config import Config
 from libs.common.errors import Conflict, Unavailable
 from libs.common.ids import commit_id
 from libs.common.messages.access import User, UserCreated, UserUpdated
+from services.store.claims import EMAIL, EVERYBODY, Claims
 from services.store.domain import access
 from services.store.passwords import Passwords
+from services.store.users import email_name
 
 ATTEMPTS_MAX = 10
 APPEND_DEADLINE_S = 30.0
@@ -58,6 +60,7 @@ class Seeding:
 
     async def _admin(self, email: str, password: str) -> int:
         id = access.admin_id(email)
+        await Claims(self._bus, EVERYBODY, EMAIL).claim(email_name(email), id, at=self._clock.now())
         subject = subjects.definition("user", access.FIRST_COMPANY_ID, id)
         stored = await self._bus.last(subjects.DEFINITIONS, subject, leader=True)
         if stored is None:

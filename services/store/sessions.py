@@ -60,7 +60,7 @@ class Sessions:
             return {"closed": False}
         session = opened.session
         left_s = max(0.0, (session.expires_at - min(command.at, session.opened_at)).total_seconds())
-        event = SessionClosed(at=command.at, by=session.user_id)
+        event = SessionClosed(at=command.at, by=session.user_id, origin=command.origin)
         await self._append(
             command.digest, event, session.company_id, ttl_s=math.ceil(left_s) + CLOSED_EXTRA_S
         )

@@ -27,7 +27,12 @@ PASSWORD_CHARS_MIN = 8
 
 def admin_id(email: str) -> str:
     """Return the id of the admin that the environment names."""
-    return derived_id("user", FIRST_COMPANY_ID, email.strip().lower())
+    return user_id_of(FIRST_COMPANY_ID, email)
+
+
+def user_id_of(company_id: str, email: str) -> str:
+    """Return the id of a company's user: always the same for an email, so that two cannot be made of one."""
+    return derived_id("user", company_id, email.strip().lower())
 
 
 def check_admin(email: str, password: str) -> None:
@@ -86,4 +91,4 @@ def session_opened(command: LogIn, user: User) -> SessionOpened:
         opened_at=command.at,
         expires_at=command.at + timedelta(seconds=command.ttl_s),
     )
-    return SessionOpened(at=command.at, by=user.id, session=session)
+    return SessionOpened(at=command.at, by=user.id, origin=command.origin, session=session)

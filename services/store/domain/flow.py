@@ -23,6 +23,7 @@ from libs.common.messages.flow import (
     LayerAdded,
     LayerDeleted,
     LayerUpdated,
+    RestoreFlow,
     UpdateFlow,
     UpdateLayer,
 )
@@ -33,17 +34,21 @@ from services.store.domain.layer import Modules
 LAYERS_MAX = 500
 CONCURRENT_MAX = 100_000
 KV_CONFLICTS = ("child", "parent", "merge")
+# What a version of a flow is beside its identity.
+_CONTENT = ("name", "enabled", "category", "group_id", "kv_inherit", "kv_conflict", "execution", "layers")
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What a decision about a flow reads beside the flow: the modules there are, and what was looked up for it.
 
-    `permanent_id` is the name claimed for a new flow; `group_exists` answers for the group that the command names.
+    `permanent_id` is the name claimed for a new flow; `group_exists` answers for the group that the command names;
+    `restored` is the version that it names.
     """
 
     modules: Modules
     permanent_id: str = ""
     group_exists: bool = False
+    restored: Flow | None = None
 
 
 def decide(command: AnyFlowCommand, flow: Flow | None, given: Surroundings) -> AnyFlowEvent:
@@ -60,6 +65,8 @@ def decide(command: AnyFlowCommand, flow: Flow | None, given: Surroundings) -> A
             return _update(command, flow, given)
         case DeleteFlow():
             return FlowDeleted(at=command.at, by=command.by, flow=_next(flow, command, deleted=True))
+        case RestoreFlow():
+            return _restore(command, flow, given)
         case AddLayer():
             return _add_layer(command, flow, given)
         case UpdateLayer():
@@ -109,6 +116,17 @@ def _update(command: UpdateFlow, flow: Flow, given: Surroundings) -> FlowUpdated
     made = _next(flow, command, **new)
     _check_error_flow(made)
     return FlowUpdated(at=command.at, by=command.by, flow=made, changed=tuple(map(_camel, new)))
+
+
+def _restore(command: RestoreFlow, flow: Flow, given: Surroundings) -> FlowUpdated:
+    old = given.restored
+    if old is None:
+        raise NotFound(f"flow {flow.id} has no version {command.version}", code="FLOW_VERSION_NOT_FOUND")
+    content = {name: getattr(old, name) for name in _CONTENT}
+    if not given.group_exists:
+        content["group_id"] = None
+    changed = tuple(_camel(name) for name in _CONTENT if content[name] != getattr(flow, name))
+    return FlowUpdated(at=command.at, by=command.by, flow=_next(flow, command, **content), changed=changed)
 
 
 def _add_layer(command: AddLayer, flow: Flow, given: Surroundings) -> LayerAdded:

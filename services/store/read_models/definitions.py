@@ -3,28 +3,40 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from libs.common import codec
-from libs.common.messages import access, flow
+from libs.common import codec, subjects
+from libs.common.messages import access, flow, group, key
 from services.store.database import Connection
 from services.store.log_reader import Record
 from services.store.read_models import access as access_tables
-from services.store.read_models import checkpoints, flows
+from services.store.read_models import audit, checkpoints, flows, groups, keys, versions
+from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
+from services.store.read_models.versions import VersionRow
 
 Write = Callable[[Connection, list[tuple[Any, int]]], Awaitable[None]]
 
-# The nouns that have a table, and so the filters of the projector.
-NOUNS = ("flow", "company", "user")
+Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey
+
+# The nouns that have a table, or are audited, and so the filters of the projector.
+NOUNS = ("flow", "company", "user", "group", "key", "session")
 _TABLES: dict[type, Write] = {
     flow.Flow: flows.write,
     access.Company: access_tables.write_companies,
     access.User: access_tables.write_users,
+    group.Group: groups.write,
+    key.ApiKey: keys.write,
 }
 
 
-def definition_of(event: Any) -> flow.Flow | access.Company | access.User:
-    """Return the definition that an event carries. Raises ValueError for an event of another noun."""
+def definition_of(event: Any) -> Definition | None:
+    """Return the definition that an event carries, None for a session's. Raises ValueError for another noun's."""
     match event:
+        case access.SessionOpened() | access.SessionClosed():
+            return None
+        case group.GroupEvent():
+            return event.group
+        case key.KeyEvent():
+            return event.key
         case flow.FlowEvent():
             return event.flow
         case access.CompanyCreated():
@@ -36,15 +48,25 @@ def definition_of(event: Any) -> flow.Flow | access.Company | access.User:
 
 
 class DefinitionsBatch:
-    """The definition events of one batch; of each definition only the last counts."""
+    """The definition events of one batch; of each definition only the last counts, of versions and deeds all."""
 
     def __init__(self) -> None:
         self._last: dict[type, dict[str, tuple[Any, int]]] = {kind: {} for kind in _TABLES}
+        self._versions: list[VersionRow] = []
+        self._audit: list[AuditRow] = []
 
     def add(self, record: Record) -> None:
         """Fold in one event. Raises msgspec.DecodeError or ValueError when it cannot be read."""
-        definition = definition_of(codec.last_event(record.data).data)
-        self._last[type(definition)][definition.id] = (definition, record.sequence)
+        envelope = codec.last_event(record.data)
+        event = envelope.data
+        definition = definition_of(event)
+        row = audit.row_of(envelope, stream=subjects.DEFINITIONS, sequence=record.sequence)
+        if definition is not None:
+            self._last[type(definition)][definition.id] = (definition, record.sequence)
+        if isinstance(event, flow.FlowEvent):
+            self._versions.append(VersionRow(event, record.sequence, audit.ACTIONS[type(event)]))
+        if row is not None:
+            self._audit.append(row)
 
     async def write(self, connection: Connection, move: Move) -> bool:
         """Write the definitions and move the checkpoint in one transaction."""
@@ -54,4 +76,8 @@ class DefinitionsBatch:
             for kind, write in _TABLES.items():
                 if rows := list(self._last[kind].values()):
                     await write(connection, rows)
+            if self._versions:
+                await versions.write(connection, self._versions)
+            if self._audit:
+                await audit.write(connection, self._audit)
         return True

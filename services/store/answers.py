@@ -1,0 +1,170 @@
+"""Who answers what: each subject of requests, the kinds that come there, and the handler of each."""
+
+from typing import Any, NamedTuple
+
+from libs.common import rpc, subjects
+from libs.common.bus import Bus
+from libs.common.messages import flow, group, key, kv, query, user, version
+from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
+from libs.common.messages.audit import ListAudit
+from services.store.audit import Audit
+from services.store.catalogue import Catalogue
+from services.store.cipher import Cipher
+from services.store.database import Database
+from services.store.definitions import Definitions
+from services.store.groups import Groups
+from services.store.keys import Keys
+from services.store.kv import Kv
+from services.store.ledger import Ledger
+from services.store.listing import Listing
+from services.store.passwords import Passwords
+from services.store.progress import Progress
+from services.store.queries import Queries
+from services.store.schedules import Schedules
+from services.store.sessions import Sessions
+from services.store.users import Users
+from services.store.versions import Versions
+
+
+class Parts(NamedTuple):
+    """What the answers are made with."""
+
+    bus: Bus
+    database: Database
+    progress: Progress
+    catalogue: Catalogue
+    cipher: Cipher
+    passwords: Passwords
+
+
+class Answers(NamedTuple):
+    """A subject, the tagged union of its requests, and the handler of each kind."""
+
+    subject: str
+    requests: Any
+    handlers: dict[type, rpc.Handler]
+
+
+def answers(parts: Parts, *, shards: int) -> list[Answers]:
+    """Return everything that a store answers."""
+    ledger = Ledger(parts.bus, parts.progress)
+    listing = Listing(parts.database, parts.progress)
+    definitions = Definitions(parts.bus, parts.catalogue, parts.progress)
+    entries = Kv(parts.bus, Ledger(parts.bus, parts.progress, subjects.KV), ledger, listing, parts.cipher)
+    groups = Groups(ledger, listing, parts.database, definitions, entries)
+    return [
+        *_of_flows_and_plays(parts, definitions, listing, shards),
+        *_of_access(parts, ledger, listing),
+        _of_schedules(parts),
+        Answers(
+            subjects.command("group"),
+            group.AnyGroupCommand,
+            {
+                group.CreateGroup: groups.handle,
+                group.UpdateGroup: groups.handle,
+                group.DeleteGroup: groups.delete,
+            },
+        ),
+        Answers(
+            subjects.query("group"),
+            group.AnyGroupQuery,
+            {group.ListGroups: groups.page, group.GetGroup: groups.get},
+        ),
+        Answers(
+            subjects.command("kv"),
+            kv.AnyKvCommand,
+            {
+                kv.SetKv: entries.write,
+                kv.AppendKv: entries.write,
+                kv.IncrementKv: entries.write,
+                kv.DeleteKv: entries.delete,
+            },
+        ),
+        Answers(
+            subjects.query("kv"),
+            kv.AnyKvQuery,
+            {kv.ListKv: entries.page, kv.GetKv: entries.get, kv.ReadKv: entries.read},
+        ),
+    ]
+
+
+def _of_flows_and_plays(
+    parts: Parts, definitions: Definitions, listing: Listing, shards: int
+) -> list[Answers]:
+    queries = Queries(parts.bus, parts.database, parts.progress, shards=shards)
+    versions = Versions(parts.bus, listing)
+    commands = (
+        flow.CreateFlow, flow.UpdateFlow, flow.DeleteFlow, flow.RestoreFlow, flow.AddLayer, flow.UpdateLayer,
+        flow.DeleteLayer,
+    )  # fmt: skip
+    return [
+        Answers(subjects.command("flow"), flow.AnyFlowCommand, dict.fromkeys(commands, definitions.handle)),
+        Answers(
+            subjects.query("flow"),
+            query.AnyFlowQuery | version.AnyVersionQuery,
+            {
+                query.ListFlows: queries.list_flows,
+                query.GetFlow: queries.get_flow,
+                version.ListFlowVersions: versions.page,
+                version.GetFlowVersion: versions.get,
+                version.DiffFlowVersions: versions.diff,
+            },
+        ),
+        Answers(
+            subjects.query("play"),
+            query.AnyPlayQuery,
+            {
+                query.ListPlays: queries.list_plays,
+                query.GetPlay: queries.get_play,
+                query.ListPlayLayers: queries.list_play_layers,
+                query.ListStalePlays: queries.list_stale_plays,
+            },
+        ),
+    ]
+
+
+def _of_schedules(parts: Parts) -> Answers:
+    schedules = Schedules(parts.database, parts.progress)
+    return Answers(
+        subjects.query("schedule"),
+        query.AnyScheduleQuery,
+        {
+            query.ListSchedules: schedules.list,
+            query.GetSchedule: schedules.get,
+            query.ListTimers: schedules.timers,
+            query.ListOverdueSchedules: schedules.overdue,
+        },
+    )
+
+
+def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
+    sessions = Sessions(parts.bus, parts.database, parts.passwords)
+    users = Users(parts.bus, ledger, listing, parts.passwords)
+    keys = Keys(ledger, listing)
+    return [
+        Answers(
+            subjects.command("session"), AnySessionCommand, {LogIn: sessions.open, LogOut: sessions.close}
+        ),
+        Answers(
+            subjects.command("user"),
+            user.AnyUserCommand,
+            {
+                user.CreateUser: users.create,
+                user.UpdateUser: users.update,
+                user.ResetPassword: users.reset_password,
+                user.ChangePassword: users.change_password,
+            },
+        ),
+        Answers(
+            subjects.query("user"),
+            user.AnyUserQuery,
+            {user.ListUsers: users.page, user.GetUser: users.get},
+        ),
+        Answers(
+            subjects.command("key"),
+            key.AnyKeyCommand,
+            {key.IssueKey: keys.handle, key.RevokeKey: keys.handle},
+        ),
+        Answers(subjects.query("key"), key.AnyKeyQuery, {key.ListKeys: keys.page}),
+        Answers(subjects.query("audit"), ListAudit, {ListAudit: Audit(listing).page}),
+    ]

@@ -1,0 +1,152 @@
+"""The table `audit`: who did what, without any secret (spec flow8 section 24)."""
+
+import re
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from libs.common.codec import Envelope, encode
+from libs.common.messages import access, flow, group, key, kv
+from libs.common.messages.origin import Fact
+from services.store.database import Connection
+from services.store.read_models.text import storable
+
+USER_AGENT_CHARS_MAX = 500
+REDACTED = "[redacted]"
+ACTIONS: dict[type, str] = {
+    flow.FlowCreated: "flow.create",
+    flow.FlowUpdated: "flow.update",
+    flow.FlowDeleted: "flow.delete",
+    flow.LayerAdded: "flow.layer.create",
+    flow.LayerUpdated: "flow.layer.update",
+    flow.LayerDeleted: "flow.layer.delete",
+    group.GroupCreated: "group.create",
+    group.GroupUpdated: "group.update",
+    group.GroupDeleted: "group.delete",
+    access.CompanyCreated: "company.create",
+    access.UserCreated: "user.create",
+    access.UserUpdated: "user.update",
+    access.SessionOpened: "auth.login",
+    access.SessionClosed: "auth.logout",
+    key.KeyIssued: "apikey.create",
+    key.KeyRevoked: "apikey.revoke",
+    kv.KvSet: "kv.set",
+    kv.KvDeleted: "kv.delete",
+}
+_GONE = frozenset({flow.FlowDeleted, group.GroupDeleted, kv.KvDeleted})
+_SECRET_NAMES = re.compile(
+    r"pass(word|wd|phrase)?$|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|signature",
+    re.IGNORECASE,
+)
+INSERT = """
+    insert into audit (stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after, request_id,
+        ip, user_agent, key_id)
+    select stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after::json, request_id, ip,
+        user_agent, key_id
+    from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
+        as row (stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after, request_id, ip,
+            user_agent, key_id)
+    on conflict (stream, sequence) do nothing
+"""
+
+
+class AuditRow(NamedTuple):
+    """One record as the table holds it; `after` is JSON."""
+
+    stream: str
+    sequence: int
+    company_id: str
+    user_id: str
+    at: datetime
+    action: str
+    entity_type: str
+    entity_id: str
+    after: str | None
+    request_id: str
+    ip: str
+    user_agent: str
+    key_id: str
+
+
+class _Thing(NamedTuple):
+    entity_type: str
+    entity_id: str
+    content: dict[str, Any] | None
+
+
+def row_of(envelope: Envelope, *, stream: str, sequence: int) -> AuditRow | None:
+    """Return the record of an event, None for one that is nobody's deed."""
+    event = envelope.data
+    action = ACTIONS.get(type(event))
+    if action is None or not isinstance(event, Fact):
+        return None
+    thing = _thing(event)
+    content = None if type(event) in _GONE else thing.content
+    origin = event.origin
+    return AuditRow(
+        stream=stream,
+        sequence=sequence,
+        company_id=envelope.source.removeprefix("/companies/").partition("/")[0],
+        user_id=event.by,
+        at=event.at,
+        action=action,
+        entity_type=thing.entity_type,
+        entity_id=thing.entity_id,
+        after=None if content is None else encode(redacted(content)).decode(),
+        request_id=storable(origin.request_id),
+        ip=storable(origin.ip),
+        user_agent=storable(origin.user_agent)[:USER_AGENT_CHARS_MAX],
+        key_id=storable(origin.key_id),
+    )
+
+
+def redacted(value: Any) -> Any:
+    """Return a JSON value in which texts whose names speak of secrets are not shown, expressions excepted."""
+    if isinstance(value, dict):
+        return {name: _shown(name, entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(entry) for entry in value]
+    return value
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value and _SECRET_NAMES.search(name) and "{{" not in value:
+        return REDACTED
+    return redacted(value)
+
+
+def _thing(event: Fact) -> _Thing:
+    match event:
+        case flow.FlowEvent():
+            return _Thing("flow", event.flow.id, _json(event.flow))
+        case group.GroupEvent():
+            return _Thing("group", event.group.id, _json(event.group))
+        case access.UserCreated() | access.UserUpdated():
+            user = _json(event.user)
+            # Not even that a hash is there: what is left is what an admin may see.
+            return _Thing("user", event.user.id, {n: v for n, v in user.items() if n != "password"})
+        case access.CompanyCreated():
+            return _Thing("company", event.company.id, _json(event.company))
+        case key.KeyEvent():
+            return _Thing("apikey", event.key.id, _json(event.key))
+        case kv.KvEvent():
+            entry = _json(event.entry)
+            return _Thing(
+                "kv", event.entry.id, {n: v for n, v in entry.items() if n not in {"sealed", "applied"}}
+            )
+        case access.SessionOpened() | access.SessionClosed():
+            return _Thing("session", event.by, None)
+        case _:
+            raise ValueError(f"{type(event).__name__} is not audited")
+
+
+def _json(struct: msgspec.Struct) -> dict[str, Any]:
+    made: dict[str, Any] = msgspec.to_builtins(struct)
+    return made
+
+
+async def write(connection: Connection, rows: list[AuditRow]) -> None:
+    """Write records, inside the caller's transaction."""
+    await connection.execute(INSERT, *zip(*rows, strict=True))
