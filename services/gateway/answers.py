@@ -45,6 +45,18 @@ class FlowDetail(FlowSummary, frozen=True, kw_only=True, rename="camel"):
     layers: tuple[Layer, ...] = ()
 
 
+class FlowWritten(FlowDetail, frozen=True, kw_only=True, rename="camel"):
+    """A flow after a change; `warnings` tell what it will stumble over."""
+
+    warnings: tuple[str, ...] = ()
+
+
+class LayerWritten(Layer, frozen=True, kw_only=True, rename="camel"):
+    """A step after a change, with the warnings of its flow."""
+
+    warnings: tuple[str, ...] = ()
+
+
 class Me(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The caller."""
 

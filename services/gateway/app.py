@@ -12,13 +12,19 @@ from libs.common.config import Config
 from libs.common.health import Check, Health
 from services.gateway.cors import Origins
 from services.gateway.parts import Parts, assemble
+from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
 from services.gateway.routes.flows import FlowRoutes
+from services.gateway.routes.groups import GroupRoutes
 from services.gateway.routes.health import HealthRoutes
+from services.gateway.routes.keys import KeyRoutes
+from services.gateway.routes.kv import KvRoutes
 from services.gateway.routes.layers import LayerRoutes
 from services.gateway.routes.plays import PlayRoutes
 from services.gateway.routes.run import RunRoutes
 from services.gateway.routes.socket import SocketRoutes
+from services.gateway.routes.users import UserRoutes
+from services.gateway.routes.versions import VersionRoutes
 from services.gateway.routing import Route, Router
 from services.gateway.server import Server
 
@@ -33,8 +39,14 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
     return [
         *HealthRoutes(parts.health).routes(),
         *AuthRoutes(parts).routes(),
+        *KeyRoutes(parts).routes(),
+        *UserRoutes(parts).routes(),
         *FlowRoutes(parts).routes(),
+        *VersionRoutes(parts).routes(),
         *LayerRoutes(parts).routes(),
+        *GroupRoutes(parts).routes(),
+        *KvRoutes(parts).routes(),
+        *AuditRoutes(parts).routes(),
         *RunRoutes(parts).routes(),
         *PlayRoutes(parts).routes(),
         *SocketRoutes(parts, origins).routes(),
@@ -79,6 +91,7 @@ class App:
         await asyncio.gather(self._parts.feeds.stop(), self._parts.live.stop())
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._parts.auth.stop()
 
     def checks(self) -> Mapping[str, Check]:
         """Return what readiness depends on beside the bus: nothing, for a start needs the log alone."""

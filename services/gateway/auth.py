@@ -2,7 +2,7 @@
 
 A session is stored under the SHA-256 of its id and expires from the stream by itself; users carry role and status.
 Both are cached and kept current by the republished messages, so a logout, a new role or a disabled user counts at
-every gateway within milliseconds. API keys find their place in `identify`.
+every gateway within milliseconds. API keys are `keys`' business.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from libs.common import codec, ids, rpc, subjects
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.config import Config
-from libs.common.errors import Unauthorized
+from libs.common.errors import Forbidden, Unauthorized
 from libs.common.messages.access import (
     PERMISSIONS,
     LogIn,
@@ -27,6 +27,8 @@ from libs.common.messages.access import (
     UserCreated,
     UserUpdated,
 )
+from libs.common.messages.origin import Origin
+from services.gateway.keys import ApiKeys
 from services.gateway.latest import Latest
 from services.gateway.principal import Principal
 
@@ -62,21 +64,46 @@ class Auth:
         self._sessions = Latest(bus, "session", _session, entries_max=SESSIONS_MAX, replicated=replicated)
         self._users = Latest(bus, "user", _user, entries_max=USERS_MAX, replicated=replicated)
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self.keys = ApiKeys(config, bus, clock, self._users)
 
     async def start(self) -> None:
-        """Follow logouts and changed users."""
+        """Follow logouts, revoked keys and changed users. Raises Invalid when a configured secret cannot sign."""
+        await self.keys.start()
         await self._sessions.start()
         await self._users.start()
 
-    async def identify(self, request: web.BaseRequest) -> Principal:
-        """Return the caller of a request. Raises Unauthorized without a credential that holds."""
+    async def stop(self) -> None:
+        """Finish what is noted about keys."""
+        await self.keys.stop()
+
+    async def identify(self, request: web.BaseRequest, *, socket: bool = False) -> Principal:
+        """Return the caller of a request: by API key, or by session. A socket may bring its key as `?token=`.
+
+        Raises Unauthorized without a credential that holds, Forbidden for a key that is for MCP alone.
+        """
         headers = request.headers
-        if "Authorization" in headers:
-            raise Unauthorized("this credential does not hold")
+        authorization = headers.get("Authorization")
+        if authorization is not None:
+            kind, _, token = authorization.partition(" ")
+            if kind.lower() != "bearer":
+                raise Unauthorized("this credential does not hold")
+            return await self._by_key(token.strip())
+        if socket and (token := request.query.get("token", "")):
+            return await self._by_key(token)
         secret = cookie_value(headers.get("Cookie", ""), COOKIE)
         if not secret:
             raise Unauthorized("log in first")
         return await self.by_session(secret)
+
+    async def _by_key(self, token: str) -> Principal:
+        principal = await self.keys.holder(token)
+        if "standard" not in principal.scopes:
+            raise Forbidden("this API key is for MCP alone")
+        return principal
+
+    def user_changed(self, company_id: str, user_id: str, sequence: int) -> None:
+        """Take note that a user is now at least as new as this place in DEFINITIONS."""
+        self._users.expect(subjects.definition("user", company_id, user_id), sequence)
 
     async def by_session(self, secret: str) -> Principal:
         """Return the user behind a session id. Raises Unauthorized when it is over, or its user disabled."""
@@ -93,31 +120,34 @@ class Auth:
         user = await self._users.get(subjects.definition("user", session.company_id, session.user_id))
         if user is None or user.disabled:
             raise Unauthorized("this user may not log in any more")
+        if user.sessions_after is not None and session.opened_at < user.sessions_after:
+            raise Unauthorized("the password was changed; log in again")
         principal = _principal(user)
         self._known[secret] = _Known(changes, session.expires_at, principal)
         if len(self._known) > SESSIONS_MAX:
             self._known.popitem(last=False)
         return principal
 
-    async def open(self, email: str, password: str) -> Opened:
+    async def open(self, email: str, password: str, origin: Origin) -> Opened:
         """Check a password and open a session of the configured length. Raises Unauthorized when it is wrong."""
         secret = ids.new_secret()
         digest = digest_of(secret)
         ttl_s = self._config.session_ttl_hours * 3600
-        command = LogIn(at=self._clock.now(), email=email, password=password, digest=digest, ttl_s=ttl_s)
+        command = LogIn(
+            at=self._clock.now(), email=email, password=password, digest=digest, ttl_s=ttl_s, origin=origin
+        )
         session = await rpc.ask(self._bus, subjects.command("session"), command, Session)
         # Remembered now, for a replica may not have it yet; the republished message follows.
         self._sessions.put(subjects.session(digest), 0, session)
         return Opened(session, self._cookie(secret, max_age_s=int(ttl_s)))
 
-    async def close(self, request: web.BaseRequest) -> str:
+    async def close(self, request: web.BaseRequest, origin: Origin) -> str:
         """End the request's session and return the cookie that takes it from the browser."""
         secret = cookie_value(request.headers.get("Cookie", ""), COOKIE)
         if secret:
             digest = digest_of(secret)
-            await rpc.call(
-                self._bus, subjects.command("session"), LogOut(at=self._clock.now(), digest=digest)
-            )
+            command = LogOut(at=self._clock.now(), digest=digest, origin=origin)
+            await rpc.call(self._bus, subjects.command("session"), command)
             self._sessions.forget(subjects.session(digest))
             self._known.pop(secret, None)
         return self._cookie("", max_age_s=0)

@@ -16,7 +16,12 @@ class Positions:
     """The highest sequence this gateway stored, or showed, per company and stream."""
 
     def __init__(self, shards: int) -> None:
-        self._streams = {subjects.DEFINITIONS, *map(subjects.plays_stream, range(shards))}
+        self._streams = {
+            subjects.DEFINITIONS,
+            subjects.KV,
+            subjects.SCHEDULES,
+            *map(subjects.plays_stream, range(shards)),
+        }
         self._known: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     def note(self, company_id: str, stream: str, sequence: int) -> None:

@@ -16,6 +16,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     permissions: frozenset[Permission]
     scopes: frozenset[str] = frozenset()
+    key_id: str = ""
 
     def must(self, permission: Permission) -> None:
         """Raise Forbidden unless the caller's role holds this permission."""

@@ -7,6 +7,7 @@ import msgspec
 from libs.common import rpc, subjects
 from libs.common.bus import Bus
 from libs.common.messages.flow import AnyFlowCommand
+from libs.common.messages.origin import Wish
 from libs.common.messages.query import Query
 from services.gateway.definitions import Definitions
 from services.gateway.positions import HEADER, Positions, format_header
@@ -50,6 +51,13 @@ class Store:
         if after:
             query = msgspec.structs.replace(query, after=after)
         reply = await rpc.call(self._bus, subjects.query(noun), query)
+        return Answer(bytes(reply.data), reply.sequences)
+
+    async def order(self, noun: str, command: Wish) -> Answer:
+        """Have the store decide a command on a noun; answered when its effect can be read. Raises as `ask`."""
+        reply = await rpc.call(self._bus, subjects.command(noun), command, timeout_s=TELL_TIMEOUT_S)
+        for stream, sequence in reply.sequences.items():
+            self._positions.note(command.company_id, stream, sequence)
         return Answer(bytes(reply.data), reply.sequences)
 
     async def tell(self, command: AnyFlowCommand) -> Answer:

@@ -6,6 +6,7 @@ from aiohttp import web
 from libs.common.errors import Invalid, Unauthorized
 from services.gateway import bodies
 from services.gateway.answers import LoggedIn, LoggedOut, Me, reply
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route
 from services.gateway.throttle import LoginThrottle
@@ -48,7 +49,7 @@ class AuthRoutes:
         email, address = given.email.casefold(), call.request.remote or ""
         self._throttle.check(email, address)
         try:
-            session, cookie = await self._auth.open(given.email, given.password)
+            session, cookie = await self._auth.open(given.email, given.password, origin_of(call))
         except Unauthorized:
             self._throttle.failed(email, address)
             raise
@@ -57,7 +58,9 @@ class AuthRoutes:
         return reply(answer, headers={"Set-Cookie": cookie})
 
     async def _log_out(self, call: Call) -> web.Response:
-        return reply(LoggedOut(), headers={"Set-Cookie": await self._auth.close(call.request)})
+        return reply(
+            LoggedOut(), headers={"Set-Cookie": await self._auth.close(call.request, origin_of(call))}
+        )
 
     async def _me(self, call: Call) -> web.Response:
         caller = call.caller

@@ -7,8 +7,9 @@ from libs.common import ids
 from libs.common.messages import flow as m
 from libs.common.messages.query import GetFlow, ListFlows
 from services.gateway import bodies, paging
-from services.gateway.answers import Deleted, FlowDetail, FlowSummary, reply, whole_seconds
+from services.gateway.answers import Deleted, FlowDetail, FlowSummary, FlowWritten, reply, whole_seconds
 from services.gateway.definitions import Definition
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
@@ -60,10 +61,11 @@ class FlowRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=ids.new_id(),
             fields=fields,
         )
-        return self._detail(await self._parts.store.tell(command), status=201)
+        return self._written(await self._parts.store.tell(command), status=201)
 
     async def _get(self, call: Call) -> web.Response:
         flow = await self._find(call)
@@ -80,10 +82,11 @@ class FlowRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=flow.id,
             fields=fields,
         )
-        return self._detail(await self._parts.store.tell(command))
+        return self._written(await self._parts.store.tell(command))
 
     async def _delete(self, call: Call) -> web.Response:
         flow = await self._find(call)
@@ -92,6 +95,7 @@ class FlowRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=flow.id,
         )
         await self._parts.store.tell(command)
@@ -100,6 +104,9 @@ class FlowRoutes:
     async def _find(self, call: Call) -> Definition:
         return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
 
-    def _detail(self, answer: Answer, *, status: int = 200) -> web.Response:
-        flow = whole_seconds(answer.decode(FlowDetail))
+    def _detail(self, answer: Answer) -> web.Response:
+        return reply(whole_seconds(answer.decode(FlowDetail)), headers=answer.headers)
+
+    def _written(self, answer: Answer, *, status: int = 200) -> web.Response:
+        flow = whole_seconds(answer.decode(FlowWritten))
         return reply(flow, status=status, headers=answer.headers)

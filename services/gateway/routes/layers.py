@@ -8,8 +8,9 @@ from libs.common.errors import NotFound
 from libs.common.messages import flow as m
 from libs.common.messages.query import GetFlow
 from services.gateway import bodies
-from services.gateway.answers import Deleted, FlowDetail, reply
+from services.gateway.answers import Deleted, FlowDetail, FlowWritten, LayerWritten, reply
 from services.gateway.definitions import Definition
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -50,11 +51,12 @@ class LayerRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=flow.id,
             layer_id=ids.new_id(),
             fields=fields,
         )
-        return _one(await self._parts.store.tell(command), command.layer_id, status=201)
+        return _written(await self._parts.store.tell(command), command.layer_id, status=201)
 
     async def _update(self, call: Call) -> web.Response:
         fields = await bodies.read(call.request, _fields)
@@ -64,11 +66,12 @@ class LayerRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=flow.id,
             layer_id=layer_id,
             fields=fields,
         )
-        return _one(await self._parts.store.tell(command), layer_id)
+        return _written(await self._parts.store.tell(command), layer_id)
 
     async def _delete(self, call: Call) -> web.Response:
         flow, layer_id = await self._find(call), _layer_id(call)
@@ -77,6 +80,7 @@ class LayerRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             flow_id=flow.id,
             layer_id=layer_id,
         )
@@ -99,10 +103,20 @@ def _layer_id(call: Call) -> str:
     return layer_id
 
 
-def _one(answer: Answer, layer_id: str, *, status: int = 200) -> web.Response:
-    for layer in answer.decode(FlowDetail).layers:
+def _one(answer: Answer, layer_id: str) -> web.Response:
+    return reply(_layer(answer.decode(FlowDetail), layer_id), headers=answer.headers)
+
+
+def _written(answer: Answer, layer_id: str, *, status: int = 200) -> web.Response:
+    flow = answer.decode(FlowWritten)
+    layer = msgspec.structs.asdict(_layer(flow, layer_id))
+    return reply(LayerWritten(**layer, warnings=flow.warnings), status=status, headers=answer.headers)
+
+
+def _layer(flow: FlowDetail, layer_id: str) -> m.Layer:
+    for layer in flow.layers:
         if layer.id == layer_id:
-            return reply(layer, status=status, headers=answer.headers)
+            return layer
     raise _missing(layer_id)
 
 

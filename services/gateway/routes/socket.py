@@ -27,7 +27,7 @@ class SocketRoutes:
 
     async def _open(self, call: Call) -> web.StreamResponse:
         request, auth, feeds = call.request, self._parts.auth, self._parts.feeds
-        caller = await auth.identify(request)
+        caller = await auth.identify(request, socket=True)
         caller.must("read")
         if not self._origins.may_open_socket(request):
             raise Forbidden("this origin may not open sockets here")
@@ -40,7 +40,11 @@ class SocketRoutes:
             raise Invalid("this is a WebSocket: ask for an upgrade")
         wish = await self._wish(request, caller.company_id)
         socket = Socket(
-            self._parts.bus, self._parts.clock, wish, connection, still_holds=lambda: auth.identify(request)
+            self._parts.bus,
+            self._parts.clock,
+            wish,
+            connection,
+            still_holds=lambda: auth.identify(request, socket=True),
         )
         positions = await feeds.join(caller.company_id, socket)
         try:

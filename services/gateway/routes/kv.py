@@ -1,0 +1,169 @@
+"""`/api/kv`: what flows remember (spec flow8 section 13)."""
+
+import math
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from libs.common import ids
+from libs.common.errors import Forbidden, Invalid, NotFound
+from libs.common.messages.kv import (
+    KV_SCOPES,
+    AppendKv,
+    DeleteKv,
+    GetKv,
+    IncrementKv,
+    KvView,
+    ListKv,
+    SetKv,
+)
+from services.gateway import bodies, paging
+from services.gateway.answers import Deleted, reply, whole_seconds
+from services.gateway.origin import origin_of
+from services.gateway.parts import Parts
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route, shown
+
+
+class KvFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What names an entry in a body; `companyId` may repeat the caller's company."""
+
+    key: str
+    scope: str = "global"
+    scope_key: str | None = None
+    company_id: str | None = None
+
+
+class SetFields(KvFields, frozen=True, kw_only=True, rename="camel"):
+    """The body that sets an entry."""
+
+    value: Any
+    secret: bool | UnsetType = UNSET
+
+
+class AppendFields(KvFields, frozen=True, kw_only=True, rename="camel"):
+    """The body that appends to an entry."""
+
+    value: Any
+
+
+class IncrementFields(KvFields, frozen=True, kw_only=True, rename="camel"):
+    """The body that adds to an entry."""
+
+    by: int | float = 1
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    data: list[KvView]
+    total: int
+
+
+class _Written(msgspec.Struct, frozen=True):
+    entry: KvView
+    created: bool
+
+
+_set_fields = msgspec.json.Decoder(SetFields)
+_append_fields = msgspec.json.Decoder(AppendFields)
+_increment_fields = msgspec.json.Decoder(IncrementFields)
+
+
+class KvRoutes:
+    """KV entries: list, read, set, append, increment, delete."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/kv", self._list, "read"),
+            Route("POST", "/api/kv", self._set, "edit"),
+            Route("POST", "/api/kv/append", self._append, "edit"),
+            Route("POST", "/api/kv/increment", self._increment, "edit"),
+            Route("GET", "/api/kv/{id}", self._get, "read"),
+            Route("DELETE", "/api/kv/{id}", self._delete, "edit"),
+        ]
+
+    async def _list(self, call: Call) -> web.Response:
+        query = call.request.query
+        page = paging.page_of(query)
+        _check_company(call, paging.text(query, "companyId"))
+        wish = ListKv(
+            company_id=call.caller.company_id,
+            page=page,
+            scope=paging.choice(query, "scope", KV_SCOPES),
+            scope_key=paging.text(query, "scopeKey"),
+            prefix=paging.text(query, "prefix"),
+        )
+        answer = await self._parts.store.ask("kv", wish, header=call.request.headers.get(HEADER))
+        rows = answer.decode(_Rows)
+        envelope = paging.envelope([whole_seconds(entry) for entry in rows.data], total=rows.total, page=page)
+        return reply(envelope, headers=answer.headers)
+
+    async def _get(self, call: Call) -> web.Response:
+        wish = GetKv(company_id=call.caller.company_id, entry_id=_entry_id(call))
+        answer = await self._parts.store.ask("kv", wish, header=call.request.headers.get(HEADER))
+        return reply(whole_seconds(answer.decode(KvView)), headers=answer.headers)
+
+    async def _set(self, call: Call) -> web.Response:
+        given = await bodies.read(call.request, _set_fields)
+        named = self._named(call, given)
+        return await self._write(SetKv(**named, value=given.value, secret=given.secret))
+
+    async def _append(self, call: Call) -> web.Response:
+        given = await bodies.read(call.request, _append_fields)
+        return await self._write(AppendKv(**self._named(call, given), value=given.value))
+
+    async def _increment(self, call: Call) -> web.Response:
+        given = await bodies.read(call.request, _increment_fields)
+        if not math.isfinite(given.by):
+            raise Invalid("by: expected a finite number")
+        return await self._write(IncrementKv(**self._named(call, given), amount=given.by))
+
+    async def _write(self, command: SetKv | AppendKv | IncrementKv) -> web.Response:
+        answer = await self._parts.store.order("kv", command)
+        written = answer.decode(_Written)
+        status = 201 if written.created else 200
+        return reply(whole_seconds(written.entry), status=status, headers=answer.headers)
+
+    async def _delete(self, call: Call) -> web.Response:
+        command = DeleteKv(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            origin=origin_of(call),
+            entry_id=_entry_id(call),
+        )
+        answer = await self._parts.store.order("kv", command)
+        return reply(Deleted(id=command.entry_id), headers=answer.headers)
+
+    def _named(self, call: Call, given: KvFields) -> dict[str, Any]:
+        _check_company(call, given.company_id)
+        if given.scope not in KV_SCOPES:
+            raise Invalid(f"scope: expected one of {', '.join(KV_SCOPES)}")
+        return {
+            "id": ids.new_id(),
+            "at": self._parts.clock.now(),
+            "company_id": call.caller.company_id,
+            "by": call.caller.user_id,
+            "origin": origin_of(call),
+            "key": given.key,
+            "scope": given.scope,
+            "scope_key": given.scope_key or "",
+        }
+
+
+def _check_company(call: Call, company_id: str | None) -> None:
+    if company_id is not None and company_id != call.caller.company_id:
+        raise Forbidden("companyId names another company than yours")
+
+
+def _entry_id(call: Call) -> str:
+    entry_id = call.parameters[0]
+    if not ids.is_id(entry_id):
+        raise NotFound(f"no KV entry {shown(entry_id)}", code="KV_NOT_FOUND")
+    return entry_id

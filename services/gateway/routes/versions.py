@@ -1,0 +1,111 @@
+"""`/api/flows/:id/versions`: what a flow was, what changed, and back to it (spec flow8 section 5.1)."""
+
+import msgspec
+from aiohttp import web
+
+from libs.common import ids
+from libs.common.errors import Invalid, NotFound
+from libs.common.messages.flow import RestoreFlow
+from libs.common.messages.version import (
+    DiffFlowVersions,
+    FlowChange,
+    FlowVersion,
+    GetFlowVersion,
+    ListFlowVersions,
+)
+from services.gateway import paging
+from services.gateway.answers import FlowDetail, FlowWritten, reply, whole_seconds
+from services.gateway.definitions import Definition
+from services.gateway.origin import origin_of
+from services.gateway.parts import Parts
+from services.gateway.positions import HEADER
+from services.gateway.routing import Call, Route, shown
+
+VERSION_MAX = 2**31 - 1
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """Where two versions differ."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    changes: list[FlowChange]
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    data: list[FlowVersion]
+    total: int
+
+
+class VersionRoutes:
+    """Versions of a flow: list, read, compare, restore."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [
+            Route("GET", "/api/flows/{id}/versions", self._list, "read"),
+            Route("GET", "/api/flows/{id}/versions/diff", self._diff, "read"),
+            Route("GET", "/api/flows/{id}/versions/{version}", self._get, "read"),
+            Route("POST", "/api/flows/{id}/versions/{version}/restore", self._restore, "edit"),
+        ]
+
+    async def _list(self, call: Call) -> web.Response:
+        page = paging.page_of(call.request.query)
+        flow = await self._find(call)
+        wish = ListFlowVersions(company_id=call.caller.company_id, flow_id=flow.id, page=page)
+        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        rows = answer.decode(_Rows)
+        data = [whole_seconds(version) for version in rows.data]
+        return reply(paging.envelope(data, total=rows.total, page=page), headers=answer.headers)
+
+    async def _get(self, call: Call) -> web.Response:
+        flow = await self._find(call)
+        wish = GetFlowVersion(company_id=call.caller.company_id, flow_id=flow.id, version=_version(call))
+        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        return reply(whole_seconds(answer.decode(FlowDetail)), headers=answer.headers)
+
+    async def _diff(self, call: Call) -> web.Response:
+        query = call.request.query
+        wish = DiffFlowVersions(
+            company_id=call.caller.company_id,
+            flow_id=(await self._find(call)).id,
+            from_version=_number("from", paging.text(query, "from")),
+            to_version=_number("to", paging.text(query, "to")),
+        )
+        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        return reply(answer.decode(Diff), headers=answer.headers)
+
+    async def _restore(self, call: Call) -> web.Response:
+        flow = await self._find(call)
+        command = RestoreFlow(
+            id=ids.new_id(),
+            at=self._parts.clock.now(),
+            company_id=call.caller.company_id,
+            by=call.caller.user_id,
+            origin=origin_of(call),
+            flow_id=flow.id,
+            version=_version(call),
+        )
+        answer = await self._parts.store.tell(command)
+        return reply(whole_seconds(answer.decode(FlowWritten)), headers=answer.headers)
+
+    async def _find(self, call: Call) -> Definition:
+        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+
+
+def _version(call: Call) -> int:
+    given = call.parameters[1]
+    if not (given.isascii() and given.isdigit()) or len(given) > 10 or int(given) > VERSION_MAX:
+        raise NotFound(f"no version {shown(given)}", code="FLOW_VERSION_NOT_FOUND")
+    return int(given)
+
+
+def _number(name: str, given: str | None) -> int:
+    if given is None:
+        raise Invalid(f"{name} is required")
+    if not (given.isascii() and given.isdigit()) or len(given) > 10 or int(given) > VERSION_MAX:
+        raise Invalid(f"{name}: expected the number of a version")
+    return int(given)
