@@ -1,4 +1,4 @@
-"""An event loop without a clock, a socket or a thread: time jumps to the next timer, and processes can die between awaits.
+"""An event loop without a clock, a socket or a thread: time jumps to the next timer, processes die between awaits.
 
 Everything a simulated process runs carries the process in its context, so a handle of a dead process is never run and
 one of a stalled process waits until it goes on. That is what `kill -9` and SIGSTOP do, at every await there is.
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class SimTask(asyncio.Task[Any]):
 
     def __init__(self, coroutine: Any, *, loop: "SimLoop", name: str | None, number: int) -> None:
         self.number = number
-        super().__init__(coroutine, loop=loop, name=name or f"task-{number}")
+        super().__init__(coroutine, loop=cast("Any", loop), name=name or f"task-{number}")
 
     def __hash__(self) -> int:
         return self.number
@@ -124,8 +124,8 @@ class SimTask(asyncio.Task[Any]):
         return self is other
 
 
-class SimLoop(asyncio.AbstractEventLoop):
-    """The loop of one simulated world."""
+class SimLoop:
+    """The loop of one simulated world: as much of an event loop as asyncio's tasks, futures and timeouts ask for."""
 
     def __init__(self, *, turns_max: int) -> None:
         self.turns_max = turns_max
@@ -154,9 +154,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         return False
 
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast("Any", self))
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:  # type: ignore[override]
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         assert context is None
         task = SimTask(coro, loop=self, name=name, number=next(self._numbers))
         process = PROCESS.get()
@@ -164,7 +164,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             process.tasks.append(task)
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> SimHandle:  # type: ignore[override]
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> SimHandle:
         handle = SimHandle(callback, args, copy_context() if context is None else context, self._now)
         self.ready.append(handle)
         return handle
@@ -189,7 +189,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until this coroutine has ended; raises RuntimeError when nothing is left that could end it."""
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(cast("Any", self))
         self._running = True
         try:
             task = self.create_task(future)
@@ -207,7 +207,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def sweep(self, processes: list[Process]) -> None:
         """End what is left of all processes, so that no coroutine is destroyed while it waits."""
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(cast("Any", self))
         try:
             for process in processes:
                 process.state = "ghost"

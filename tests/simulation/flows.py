@@ -2,7 +2,7 @@
 
 import asyncio
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ THEMES = {
     "long": ("slow", "touch", "touch", "hangs for ever"),
     "race": ("second", "second", "approved"),
     "gates": ("gate",),
+    "two waits": ("long delay",),
 }
 COMPANY = "c0"
 FLOW = "f0"
@@ -45,8 +46,8 @@ class Note(PureModule[NoteArgs]):
     app_id = "note"
     docs = "Says what it is told."
     Args = NoteArgs
-    args_example: dict[str, Any] = {}
-    out_example: dict[str, Any] = {"value": None}
+    args_example: ClassVar[dict[str, Any]] = {}
+    out_example: ClassVar[dict[str, Any]] = {"value": None}
 
     def evaluate(self, args: NoteArgs, step: Step) -> dict[str, Any]:
         if args.skip:
@@ -68,10 +69,11 @@ class Touch(EffectModule[TouchArgs]):
     app_id = "touch"
     docs = "Touches the world."
     Args = TouchArgs
-    args_example: dict[str, Any] = {}
-    out_example: dict[str, Any] = {"attempt": 1}
+    args_example: ClassVar[dict[str, Any]] = {}
+    out_example: ClassVar[dict[str, Any]] = {"attempt": 1}
 
     async def run(self, args: TouchArgs, step: Step, services: Services) -> dict[str, Any]:
+        del services
         process = PROCESS.get()
         assert process is not None
         run = process.world.effects.begin(step)
@@ -93,7 +95,7 @@ def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:
     """Return a flow of one to five groups with what a play can go through: all of its waits, retries, failures."""
     layers: list[Layer] = []
     kinds = THEMES[theme]
-    sizes = {"race": (3, 4), "gates": (1,)}.get(theme, (1, 1, 1, 2, 3))
+    sizes = {"race": (3, 4), "gates": (1,), "two waits": (1,)}.get(theme, (1, 1, 1, 2, 3))
     for index in range(1 if theme == "gates" else random.randint(1, 5)):
         for _ in range(random.choice(sizes)):
             layers.append(_a_layer(random, flow_id, index, len(layers), random.choice(kinds)))
@@ -116,7 +118,7 @@ def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:
     )
 
 
-def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -> Layer:
+def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -> Layer:  # noqa: C901 - a table
     fields: dict[str, Any] = {"app_id": "touch"}
     match kind:
         case "note":
@@ -138,6 +140,8 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -
                 jitter=random.random() < 0.5,
             )
             fields |= {"args": {"ms": 10, "fails": random.choice((1, 2, 3))}, "retry": retry}
+        case "long delay":
+            fields = {"app_id": "delay", "args": {"ms": random.choice((3_000, 6_000, 12_000))}}
         case "second":
             fields["args"] = {"ms": random.choice((400, 900, 1_700, 2_500))}
         case "approved":

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -165,7 +165,7 @@ class SimBus(Bus):
     def __init__(self, server: "Server", process: Process) -> None:
         self.connection = Connection(server, process)
         self._server = server
-        self._loop = server.loop
+        self._loop = cast("Any", server.loop)
         self._tokens = itertools.count()
         self._waiting: dict[str, Callable[[Message], None]] = {}
         self._inbox = f"_INBOX.{process.name}."

@@ -1,5 +1,6 @@
 """What a world is made of and what goes wrong in it, drawn from a seed."""
 
+from collections.abc import Callable
 from random import Random
 
 import msgspec
@@ -7,21 +8,11 @@ import msgspec
 from libs.common.messages.flow import Flow
 from tests.simulation.flows import THEMES, a_flow
 
-# What goes wrong: the first five one fault each, `all` everything, `sharp` stalls next to commits, the rest no fault of
-# a process at all but everybody at once.
+# What goes wrong: one fault each, `all` of them; `sharp` and `late` ones next to commits, `deaf` and `quiet` lost
+# answers and nudges, `race` and `gates` no fault at all but everybody at once.
 KINDS = (
-    "calm",
-    "crash",
-    "stall",
-    "network",
-    "restart",
-    "stop",
-    "all",
-    "all",
-    "sharp",
-    "sharp",
-    "race",
-    "gates",
+    *("calm", "crash", "stall", "network", "restart", "stop", "all", "all"),
+    *("sharp", "sharp", "late", "deaf", "quiet", "race", "gates"),
 )
 WEATHERS = (
     "append_lost",
@@ -42,6 +33,7 @@ class Plan(msgspec.Struct, kw_only=True):
     flows: list[Flow]
     starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
     cancels: list[tuple[float, int]] = []  # when, which play
+    cancel_times: int = 1
     approvals: float = 1.0  # how likely a pending approval is decided each time somebody looks
     declines: float = 0.1
     approve_times: int = 1
@@ -50,8 +42,8 @@ class Plan(msgspec.Struct, kw_only=True):
     # Of processes. From when, which executor, after how many handles; stalls: for how long.
     crashes: list[tuple[float, int, int]] = []
     stalls: list[tuple[float, int, int, float]] = []
-    # The same near a touch of the log: by the how manieth touch (or commit) in the world, so many handles later, for how
-    # long; None is for ever.
+    # The same near a touch of the log: at the how manieth touch (or commit) in the world, so many handles later, for
+    # how long; None is for ever.
     hits: list[tuple[int, int, float | None]] = []
     commit_hits: list[tuple[int, int, float | None]] = []
     stops: list[tuple[float, int]] = []  # graceful: when, which executor
@@ -67,17 +59,13 @@ class Plan(msgspec.Struct, kw_only=True):
         )
 
 
-def draw(seed: int) -> Plan:
-    """Return the plan of a seed."""
+def draw(seed: int, kind: str = "") -> Plan:
+    """Return the plan of a seed, of this kind or of a kind that the seed decides."""
     random = Random(seed)
-    kind = random.choice(KINDS)
-    match kind:
-        case "race":
-            return _race(random)
-        case "gates":
-            return _gates(random)
-        case "sharp":
-            return _sharp(random)
+    drawn = random.choice(KINDS)
+    kind = kind or drawn
+    if kind in _FAMILIES:
+        return _FAMILIES[kind](random)
     plan = _cast(random, random.randint(1, 3), None)
     if kind in {"crash", "all"}:
         plan.crashes = [_fault(random, plan.executors) for _ in range(random.randint(1, 3))]
@@ -127,6 +115,31 @@ def _race(random: Random) -> Plan:
     return plan
 
 
+def _deaf(random: Random) -> Plan:
+    """Appends that land while their acknowledgement is lost, on a server that calls their retry a conflict."""
+    plan = _cast(random, 2, random.choice(("effects", "waits")))
+    plan.cluster = False
+    plan.weather = {"append_ack_lost": 0.3}
+    return plan
+
+
+def _quiet(random: Random) -> Plan:
+    """Cancels of long steps, and nobody to tell the driver."""
+    plan = _cast(random, 2, "long")
+    plan.cancels = [(at + random.uniform(0.5, 8), n) for at, n, _ in plan.starts]
+    plan.cancel_times = random.choice((1, 2))
+    plan.weather = {"nudge_lost": 1.0}
+    return plan
+
+
+def _late(random: Random) -> Plan:
+    """A driver that is frozen between its wait and its timer, while others take the play to its next wait."""
+    plan = _cast(random, 1, "two waits")
+    plan.cancels = []
+    plan.commit_hits = [(1, random.choice((1, 2)), random.uniform(12, 22))]
+    return plan
+
+
 def _gates(random: Random) -> Plan:
     """Plays that hang once they were approved, and are cancelled: control commands must still get through."""
     plan = _cast(random, 3, "gates")
@@ -140,8 +153,8 @@ def _sharp(random: Random) -> Plan:
     plan = _cast(random, 1, random.choice(("waits", "effects")))
     plan.cancels = []
     for _ in range(random.randint(1, 2)):
-        length_s = None if random.random() < 0.2 else random.uniform(12, 24)
-        plan.commit_hits.append((random.randint(1, 6), random.choice((1, 2, 3, 3, 4)), length_s))
+        length_s = None if random.random() < 0.4 else random.uniform(12, 24)
+        plan.commit_hits.append((random.randint(1, 6), random.choice((1, 2, 2, 3, 3, 4)), length_s))
     return plan
 
 
@@ -166,3 +179,13 @@ def _weather(random: Random) -> dict[str, float]:
     if "nudge_lost" in chosen:
         chosen["nudge_lost"] = 1.0
     return {**chosen, "late": random.choice((0.0, 0.1)), "wake_twice": random.choice((0.0, 0.5))}
+
+
+_FAMILIES: dict[str, Callable[[Random], Plan]] = {
+    "race": _race,
+    "gates": _gates,
+    "sharp": _sharp,
+    "late": _late,
+    "deaf": _deaf,
+    "quiet": _quiet,
+}

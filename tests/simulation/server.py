@@ -1,4 +1,4 @@
-"""A NATS server with JetStream in memory, as far as an executor sees it, with the habits that were measured on a real one.
+"""A NATS server with JetStream in memory, as far as an executor sees it, with the habits measured on a real one.
 
 It answers the wire's own subjects (`$JS.API…`, `$JS.ACK…`), so the real Bus and the real PullConsumer run on top of it.
 A single server checks an append's expectation before its message id, a cluster the id first, and a cluster's replicas

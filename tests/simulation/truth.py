@@ -261,9 +261,11 @@ class Laws(Observer):
             self.fail("I1", play_id, "the wake of the wait at hand acknowledged, and forgotten")
         if verb == "approve" and id not in play.applied:
             for run in play.layers.values():
-                if run.waits_for == "approval" and run.approval is None and command.layer_id == run.layer_id:
-                    if command.at > self._waiting_since(truth, run.layer_id):
-                        self.fail("I5", play_id, "approval of a waiting step acknowledged, and forgotten")
+                waits = (
+                    run.waits_for == "approval" and run.approval is None and command.layer_id == run.layer_id
+                )
+                if waits and command.at > self._waiting_since(truth, run.layer_id):
+                    self.fail("I5", play_id, "approval of a waiting step acknowledged, and forgotten")
 
     def _waiting_since(self, truth: Truth, layer_id: str) -> datetime:
         return max(

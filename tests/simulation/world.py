@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, cast
 from unittest import mock
@@ -70,7 +71,9 @@ class World:
         self.random = Random(f"world {seed}")
         self.loop = SimLoop(turns_max=TURNS_MAX)
         self.faults: Counter[str] = Counter()
-        self.weather = Weather(random=Random(f"weather {seed}"), faults=self.faults, **self.plan.weather)
+        self.weather = Weather(
+            random=Random(f"weather {seed}"), faults=self.faults, **cast("dict[str, Any]", self.plan.weather)
+        )
         self.laws = Laws(self.loop, self.faults, pause_s_max=ACK_WAIT_S / 3)
         self.server = Server(
             self.loop,
@@ -119,11 +122,13 @@ class World:
                 part.split(b'"', 1)[0].decode() for part in kept.data.split(b'"type":"headrace.play.')[1:]
             ]
             lines.append(f"{kept.at:9.4f} {kept.sequence:4} {kept.subject:40} {' '.join(types)}")
-        for run in self.effects.runs:
-            lines.append(
+        lines += [
+            (
                 f"{run.began_at:9.4f}      effect {run.play_id} {run.ref} attempt {run.attempt} epoch {run.epoch} "
                 f"on {run.process.name} {'ended' if run.ended else ''}"
             )
+            for run in self.effects.runs
+        ]
         return "\n".join(sorted(lines))
 
     # ── the course of the world ─────────────────────────────────────────────────────────────────────
@@ -172,10 +177,13 @@ class World:
         def hexed(bits: int) -> str:
             return f"{random.getrandbits(bits):0{bits // 4}x}"
 
+        def traceparent() -> str:
+            return f"00-{hexed(128)}-{hexed(64)}-00"
+
         with (
-            mock.patch.object(ids, "commit_id", lambda: hexed(128)),
-            mock.patch.object(ids, "new_id", lambda: hexed(96)),
-            mock.patch.object(ids, "new_traceparent", lambda: f"00-{hexed(128)}-{hexed(64)}-00"),
+            mock.patch.object(ids, "commit_id", partial(hexed, 128)),
+            mock.patch.object(ids, "new_id", partial(hexed, 96)),
+            mock.patch.object(ids, "new_traceparent", traceparent),
             mock.patch.object(ids, "chance", random.random),
             mock.patch.object(app_module, "Drive", self.drive),
         ):
@@ -321,7 +329,13 @@ class World:
         self._send(self._keys[n], "start", command, f"start-{n}", times=times)
 
     def _cancel(self, n: int) -> None:
-        self._send(self._keys[n], "cancel", m.CancelPlay(at=self._now(), by="somebody"), f"cancel-{n}")
+        self._send(
+            self._keys[n],
+            "cancel",
+            m.CancelPlay(at=self._now(), by="somebody"),
+            f"cancel-{n}",
+            times=self.plan.cancel_times,
+        )
 
     def _revive(self, n: int) -> None:
         self.faults["revive"] += 1
