@@ -22,7 +22,7 @@ from services.scheduler.sweep import remind, sweep
 
 QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
-FIRE_SLOTS = 1_024
+FIRE_SLOTS = 384
 STOP_GRACE_S = 5.0
 
 log = structlog.get_logger(__name__)

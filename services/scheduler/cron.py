@@ -283,8 +283,18 @@ def _compiled(key: _Key) -> _Calendar:
     return _Calendar(timing, zone_of(timing.timezone), exclusions_of(timing.exclusions), interval)
 
 
+@lru_cache(maxsize=COMPILED_MAX)
+def _next_after(key: _Key, after: datetime) -> datetime | None:
+    # Schedules by the thousand have the same expression and are due in the same second.
+    return next(occurrences(_compiled(key).timing, after), None)
+
+
 def _calendar(timing: Timing) -> _Calendar:
-    key = _Key(
+    return _compiled(_key(timing))
+
+
+def _key(timing: Timing) -> _Key:
+    return _Key(
         timing.cron,
         timing.every,
         timing.timezone,
@@ -293,12 +303,11 @@ def _calendar(timing: Timing) -> _Calendar:
         timing.end_at,
         timing.exclusions,
     )
-    return _compiled(key)
 
 
 def next_after(timing: Timing, after: datetime) -> datetime | None:
     """Return the first occurrence later than `after`, in UTC; None when there is none any more."""
-    return next(occurrences(timing, after), None)
+    return _next_after(_key(timing), after)
 
 
 def occurrences(timing: Timing, after: datetime, until: datetime | None = None) -> Iterator[datetime]:

@@ -1,5 +1,6 @@
 """Schedules and what they touch, as the log has them: read, committed together with their timer, and started."""
 
+import asyncio
 from datetime import datetime
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class ScheduleLog:
         self._bus = bus
         self._shards = shards
         self._commits = Batches(bus, SCHEDULES)
+        self._flows: dict[str, asyncio.Task[Flow | None]] = {}
         self._starts = [Batches(bus, plays_stream(shard)) for shard in range(shards)]
 
     async def schedule(self, key: ScheduleKey, *, leader: bool = False) -> Known | None:
@@ -58,8 +60,21 @@ class ScheduleLog:
         return None
 
     async def flow(self, company_id: str, flow_id: str) -> Flow | None:
-        """Return what starting a play of this flow needs, None when there is no such flow."""
-        stored = await self._bus.last(DEFINITIONS, subjects.definition("flow", company_id, flow_id))
+        """Return what starting a play of this flow needs, None when there is no such flow.
+
+        Many may ask for one flow in the same moment: they share a read that begins after the last of them asked.
+        """
+        subject = subjects.definition("flow", company_id, flow_id)
+        task = self._flows.get(subject)
+        if task is None:
+            task = self._flows[subject] = asyncio.create_task(self._read_flow(subject))
+        return await asyncio.shield(task)
+
+    async def _read_flow(self, subject: str) -> Flow | None:
+        # A turn of the loop collects who is ready to ask; whoever asks from here on begins a read of its own.
+        await asyncio.sleep(0)
+        del self._flows[subject]
+        stored = await self._bus.last(DEFINITIONS, subject)
         event = None if stored is None else codec.last_event(stored.data).data
         if stored is None or not isinstance(event, FlowEvent):
             return None
