@@ -14,7 +14,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.codec import Context, Envelope, decode_message, encode_commit, encode_message, source_of
 from libs.common.config import Config
 from libs.common.consumer import Delivery, PullConsumer
-from libs.common.errors import Conflict, HeadraceError, Unavailable
+from libs.common.errors import Conflict, HeadraceError, NotFound, Unavailable
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
@@ -31,6 +31,7 @@ from services.executor.play_commands import LEAVE, Received, receive
 HANDLE_ATTEMPTS_MAX = 50
 ASK_DRIVER_TIMES = 2
 STOP_GRACE_S = 5.0
+DEFINITION_MISSES_MAX = 2
 OUTPUT_BYTES_MAX = 1_048_576
 
 log = structlog.get_logger(__name__)
@@ -217,9 +218,12 @@ class App:
             case "drive":
                 await self._drive(key, delivery, envelope, play, sequence, received, decided)
             case "ask_driver":
+                # The question takes half of ack_wait: without a sign of life the answer would find two askers.
+                await delivery.in_progress()
                 if await self._is_driven(key):
                     await self._ack(key, delivery, envelope, play, sequence)
                 else:
+                    await delivery.in_progress()
                     await self._drive(key, delivery, envelope, play, sequence, received, decided)
 
     async def _ack(
@@ -260,7 +264,16 @@ class App:
         decided: "asyncio.Future[None] | None",
     ) -> None:
         assert self._parts is not None
-        plan = await self._plan(play, received)
+        try:
+            plan = await self._plan(play, received)
+        except NotFound as error:
+            if delivery.delivery <= DEFINITION_MISSES_MAX:
+                raise  # a replica may lag behind
+            at = self._clock.now()
+            lost = m.PlayFailed(at=at, error=error.message, error_code=error.code, started_at=play.started_at)
+            failed = Received("record", (*received.events, lost))
+            await self._record(key, delivery, envelope, play, sequence, failed)
+            return
         drive = Drive(self._parts, key, delivery, envelope, play, plan, sequence)
         drive.begin(received.events)
         # Several at once: a redelivery, or a cancel that overtook its start, may meet a driver in the same process.
@@ -310,7 +323,7 @@ class App:
             task.add_done_callback(self._driving.discard)
 
     async def _is_driven(self, key: PlayKey) -> bool:
-        # More than once, for a nudge can be lost; in all longer than a driver may pause without a look at the log (R11).
+        # More than once, for a nudge can be lost; longer in all than a driver may pause unseen (R11).
         for _ in range(ASK_DRIVER_TIMES):
             try:
                 await self._bus.request(key.nudge, timeout_s=self._config.ack_wait_s / 4)

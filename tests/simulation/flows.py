@@ -61,6 +61,7 @@ class TouchArgs(Struct, frozen=True, kw_only=True):
     ms: int = 0
     fails: int = 0
     hangs: bool = False
+    kills: bool = False
 
 
 class Touch(EffectModule[TouchArgs]):
@@ -77,7 +78,9 @@ class Touch(EffectModule[TouchArgs]):
         process = PROCESS.get()
         assert process is not None
         run = process.world.effects.begin(step)
-        if args.hangs:
+        if args.kills:
+            process.trip_after(1, process.world.crash)
+        if args.hangs or args.kills:
             await asyncio.Event().wait()
         await asyncio.sleep(args.ms / 1000)
         process.world.effects.end(run)

@@ -227,17 +227,18 @@ class World:
             process.trip_after(handles, fault)
 
     def _arm_crash(self, n: int, handles: int) -> None:
-        self._arm(n, handles, self._crash)
+        self._arm(n, handles, self.crash)
 
     def _arm_stall(self, n: int, handles: int, length_s: float) -> None:
         self._arm(n, handles, lambda process: self._stall(process, length_s))
 
     def _hit(self, handles: int, length_s: float | None) -> Callable[[Process], None]:
         if length_s is None:
-            return lambda process: process.trip_after(handles, self._crash)
+            return lambda process: process.trip_after(handles, self.crash)
         return lambda process: process.trip_after(handles, lambda victim: self._stall(victim, length_s))
 
-    def _crash(self, process: Process) -> None:
+    def crash(self, process: Process) -> None:
+        """Kill a process; another takes its place."""
         if self._calm or process not in self.executors:
             return
         self.faults["crash"] += 1
@@ -322,9 +323,13 @@ class World:
     def _now(self) -> Any:
         return EPOCH + timedelta(seconds=self.loop.time())
 
+    def definition_of(self, n: int) -> int:
+        """Return the definition that the n-th play is pinned to."""
+        return n + 1
+
     def _start(self, n: int, times: int) -> None:
         command = m.StartPlay(
-            at=self._now(), definition=n + 1, flow_version=1, args={"n": n}, seed=f"seed {n}"
+            at=self._now(), definition=self.definition_of(n), flow_version=1, args={"n": n}, seed=f"seed {n}"
         )
         self._send(self._keys[n], "start", command, f"start-{n}", times=times)
 

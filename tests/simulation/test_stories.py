@@ -1,0 +1,129 @@
+"""Worlds written by hand: single courses of events that have to end in one way."""
+
+from typing import Any
+
+import pytest
+
+from libs.common.messages import play as m
+from libs.common.messages.flow import Flow, Layer
+from tests.builders import a_flow, a_layer
+from tests.simulation.clockwork import EPOCH
+from tests.simulation.flows import COMPANY
+from tests.simulation.plans import Plan
+from tests.simulation.server import PLAYS
+from tests.simulation.truth import Truth
+from tests.simulation.world import World
+
+pytestmark = pytest.mark.usefixtures("quiet_log")
+
+
+def the_flow(*layers: Layer) -> Flow:
+    return a_flow(*layers, id="f0", company_id=COMPANY)
+
+
+def played(*layers: Layer, world: type[World] = World, **plan: Any) -> World:
+    return world(1, Plan(flows=[the_flow(*layers)], starts=[(0.0, 0, 1)], **plan)).run()
+
+
+def the_play(world: World) -> Truth:
+    return world.laws.plays["p0"]
+
+
+def commits(world: World) -> list[list[str]]:
+    return [[type(event).__name__ for event in commit.events] for commit in the_play(world).commits]
+
+
+def resumes(world: World) -> list[m.PlayResumed]:
+    events = [event for commit in the_play(world).commits for event in commit.events]
+    return [event for event in events if isinstance(event, m.PlayResumed)]
+
+
+def a_touch(ref: str = "a", *, index: int = 0, **args: Any) -> Layer:
+    return a_layer(ref, app_id="touch", index=index, args=args)
+
+
+def test_pure_steps_cost_one_command_and_one_commit() -> None:
+    world = played(*(a_layer(f"s{n}", index=n) for n in range(5)))
+    assert the_play(world).play.status == "DONE"
+    assert len(world.server.streams[PLAYS].messages) == 2
+
+
+def test_an_effect_stands_between_two_commits() -> None:
+    world = played(a_touch())
+    assert commits(world) == [["PlayStarted", "LayerStarted"], ["LayerCompleted", "PlayCompleted"]]
+
+
+def test_a_long_wait_is_woken_on_time() -> None:
+    world = played(a_layer("a", app_id="delay", args={"ms": 60_000}))
+    assert the_play(world).play.status == "DONE"
+    assert [event.reason for event in resumes(world)] == ["wake"]
+    assert world.laws.slowest_wake_s < 0.5
+
+
+def test_a_short_wait_is_sat_out() -> None:
+    world = played(a_layer("a", app_id="delay", args={"ms": 1_500}))
+    assert resumes(world) == []
+
+
+def test_a_play_without_its_definition_fails_visibly() -> None:
+    class Elsewhere(World):
+        def definition_of(self, n: int) -> int:
+            return n + 99
+
+    world = played(a_touch(), world=Elsewhere)
+    end = the_play(world).commits[-1].events[-1]
+    assert isinstance(end, m.PlayFailed)
+    assert end.error_code == "FLOW_NOT_FOUND"
+
+
+def test_a_step_that_kills_every_executor_fails_and_the_next_one_runs() -> None:
+    world = played(
+        a_layer("a", app_id="touch", args={"kills": True}, on_error="continue"),
+        a_touch("b", index=1),
+        executors=3,
+        crashes=[(900.0, 0, 1)],
+    )
+    layers = the_play(world).play.layers
+    assert (layers["a"].error_code, layers["b"].state) == ("EXECUTOR_LOST", "DONE")
+    assert world.faults["crash"] == 4
+
+
+def test_a_play_is_handed_over_when_its_executor_stops() -> None:
+    world = played(a_touch(ms=20_000), executors=2, stops=[(1.0, 0), (9.0, 0)])
+    handed = resumes(world)
+    assert the_play(world).play.status == "DONE"
+    assert {event.reason for event in handed} == {"resume"}
+    commit = next(c for c in the_play(world).commits if isinstance(c.events[0], m.PlayResumed))
+    asked_at = handed[0].at
+    stored_at = world.server.streams[PLAYS].messages[commit.sequence].at
+    assert stored_at - (asked_at - EPOCH).total_seconds() < 0.2
+
+
+def test_a_short_pause_repeats_nothing() -> None:
+    world = played(a_touch(ms=4_000), commit_hits=[(1, 4, 2.5)])
+    assert len(world.effects.runs) == 1
+    assert resumes(world) == []
+
+
+def test_a_pause_before_an_effect_is_noticed() -> None:
+    world = played(a_touch(ms=10), executors=1, commit_hits=[(1, 3, 5.0)])
+    assert the_play(world).play.status == "DONE"
+    assert len(world.effects.runs) == 1
+
+
+def test_a_cancel_reaches_a_hanging_step_without_a_nudge() -> None:
+    world = played(
+        a_layer("a", app_id="touch", args={"hangs": True}), cancels=[(1.0, 0)], weather={"nudge_lost": 1.0}
+    )
+    end = the_play(world).commits[-1]
+    assert [type(event) for event in end.events] == [m.LayerFailed, m.PlayFailed]
+    assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes(seed: int) -> None:
+    flow = the_flow(a_layer("a", app_id="touch", args={"hangs": True}))
+    plan = Plan(flows=[flow], executors=1, starts=[(0.0, 0, 1)], cancels=[(0.0, 0)], weather={"nudge_lost": 1.0})
+    world = World(seed, plan).run()
+    end = the_play(world).commits[-1]
+    assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0
