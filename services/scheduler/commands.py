@@ -12,8 +12,9 @@ from libs.common.messages import schedule as m
 from libs.common.messages.query import Reply
 from libs.common.messages.views import schedule_view
 from libs.common.subjects import SCHEDULES, ScheduleKey
-from services.scheduler import cron, firing
+from services.scheduler import firing
 from services.scheduler.fires import Fires, Log, Time
+from services.scheduler.occurrences import occurrences
 from services.scheduler.schedule import PREVIEW_MAX, Given, decide, existing
 from services.scheduler.schedule_log import Known, fire_id
 
@@ -54,7 +55,7 @@ class Commands:
         schedule = existing(command, known.schedule if known else None)
         if not 1 <= command.count <= PREVIEW_MAX:
             raise Invalid(f"count must be from 1 to {PREVIEW_MAX}")
-        found = itertools.islice(cron.occurrences(schedule.timing, self._clock.now()), command.count)
+        found = itertools.islice(occurrences(schedule.timing, self._clock.now()), command.count)
         return [m.Preview(at=at, due_at=firing.due_at(schedule, at)) for at in found]
 
     async def _settle(self, key: ScheduleKey, command: m.AnyScheduleCommand) -> None:

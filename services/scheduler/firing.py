@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from libs.common.ids import derived_id
 from libs.common.messages import schedule as m
-from services.scheduler.cron import INSTANT, last_before, next_after, occurrences
+from services.scheduler.occurrences import INSTANT, last_before, next_after, occurrences
 
 # So late an occurrence still counts as on time; later it is a misfire.
 GRACE_S = 10.0

@@ -11,6 +11,7 @@ from libs.common.errors import Invalid, NotFound, Refused
 from libs.common.messages import schedule as m
 from services.scheduler import cron
 from services.scheduler.firing import QUEUE_MAX, Flow, wake_at
+from services.scheduler.occurrences import INSTANT, next_after, occurrences
 
 NAME_CHARS_MAX = 200
 NOTE_CHARS_MAX = 1_000
@@ -52,7 +53,7 @@ def decide(command: m.AnyScheduleCommand, schedule: m.Schedule | None, given: Gi
         case m.ResumeSchedule():
             resumed = replace(known, enabled=True, note=_note(command.note))
             if not known.enabled:
-                resumed = replace(resumed, next_at=cron.next_after(known.timing, given.now))
+                resumed = replace(resumed, next_at=next_after(known.timing, given.now))
             return m.ScheduleResumed(at=given.now, by=command.by, schedule=_after(resumed, given))
         case m.RunSchedule():
             return _run(command, known, given)
@@ -92,7 +93,7 @@ def _create(command: m.CreateSchedule, schedule: m.Schedule | None, given: Given
     made = _merged(blank, fields, given)
     cron.check(made.timing)
     if made.enabled:
-        made = replace(made, next_at=cron.next_after(made.timing, given.now))
+        made = replace(made, next_at=next_after(made.timing, given.now))
     return m.ScheduleCreated(at=given.now, by=command.by, schedule=_after(made, given))
 
 
@@ -102,7 +103,7 @@ def _update(command: m.UpdateSchedule, schedule: m.Schedule, given: Given) -> m.
     if not made.enabled:
         made = replace(made, next_at=None)
     elif made.timing != schedule.timing or not schedule.enabled:
-        made = replace(made, next_at=cron.next_after(made.timing, given.now))
+        made = replace(made, next_at=next_after(made.timing, given.now))
     given_fields = msgspec.structs.asdict(command.fields)
     changed = tuple(name for name, value in given_fields.items() if value is not UNSET)
     made = replace(made, updated_at=given.now)
@@ -128,9 +129,8 @@ def _backfill(command: m.BackfillSchedule, schedule: m.Schedule, given: Given) -
         raise Invalid("to must not be in the future")
     if not schedule.enabled:
         raise Refused(f"schedule {schedule.id} is paused; resume it first")
-    instant = cron.INSTANT
     found, first = 0, None
-    for occurrence in cron.occurrences(schedule.timing, command.from_at - instant, command.to_at - instant):
+    for occurrence in occurrences(schedule.timing, command.from_at - INSTANT, command.to_at - INSTANT):
         first = first or occurrence
         found += 1
         if found > BACKFILL_OCCURRENCES_MAX:

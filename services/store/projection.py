@@ -17,6 +17,7 @@ from services.store.read_models.dead_letters import DeadLetter
 from services.store.read_models.definitions import NOUNS, DefinitionsBatch
 from services.store.read_models.kv import KvBatch
 from services.store.read_models.plays import PlaysBatch
+from services.store.read_models.schedules import SchedulesBatch
 
 BATCH_MESSAGES_MAX = 1_000
 # A statement costs as much as ten plays in it: under load the plays of a fiftieth of a second share one. A message
@@ -127,6 +128,7 @@ def projections(shards: int) -> list[Projection]:
     return [
         Projection(subjects.DEFINITIONS, filters, DefinitionsBatch),
         Projection(subjects.KV, ["evt.kv.>", "evt.keyuse.>"], KvBatch),
+        Projection(subjects.SCHEDULES, ["evt.schedule.>"], SchedulesBatch),
         *(
             Projection(
                 subjects.plays_stream(shard),

@@ -88,6 +88,7 @@ class Queries:
         # Only what is asked for stands in the statement, so that the index that fits is found.
         for condition, value in (
             ("flow_id = ", await self._flow_id(query)),
+            ("schedule_id = ", _text(query.schedule_id)),
             ("state = ", _text(query.state)),
             ("created_at >= ", query.from_at),
             ("created_at < ", query.to_at),

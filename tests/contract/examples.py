@@ -13,6 +13,7 @@ import msgspec
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
 from libs.common.messages import access, flow, group, key, kv, module, play
 from libs.common.messages.origin import Origin
+from tests.contract.example_schedules import schedule_messages
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=UTC)
@@ -290,6 +291,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         play_layer_events,
         definition_events,
         access_events,
+        schedule_messages,
         key_events,
         group_events,
         kv_events,

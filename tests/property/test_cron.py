@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from libs.common.errors import Invalid
 from libs.common.messages.schedule import Timing
-from services.scheduler.cron import check, last_before, next_after, occurrences
+from services.scheduler.cron import check
+from services.scheduler.occurrences import last_before, next_after, occurrences
 
 MINUTE = timedelta(minutes=1)
 ZONES = sorted(

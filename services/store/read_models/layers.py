@@ -10,7 +10,8 @@ from libs.common.messages import play as m
 from services.store.read_models.text import storable
 
 COLUMNS = """play_id text, ref text, layer_id text, "order" integer, state text, started_at timestamptz,
-    completed_at timestamptz, out text, error text, error_code text, attempts integer, approval text"""
+    completed_at timestamptz, out text, error text, error_code text, attempts integer, approval text, waits_for text,
+    until timestamptz"""
 
 
 def upsert(parameter: int) -> str:
@@ -21,9 +22,9 @@ def upsert(parameter: int) -> str:
     """
     return f"""
         insert into layers as t (play_id, ref, layer_id, "order", state, started_at, completed_at, out, error,
-            error_code, attempts, approval)
+            error_code, attempts, approval, waits_for, until)
         select play_id, ref, layer_id, "order", state, started_at, completed_at, out::json, error,
-            error_code, attempts, approval::json
+            error_code, attempts, approval::json, waits_for, until
         from json_to_recordset(${parameter}::json) as row ({COLUMNS})
         where exists (select from moved)
         on conflict (play_id, ref) do update set
@@ -36,7 +37,9 @@ def upsert(parameter: int) -> str:
             error_code = case when excluded.completed_at is null then coalesce(excluded.error_code, t.error_code)
                 else excluded.error_code end,
             attempts = greatest(t.attempts, excluded.attempts),
-            approval = coalesce(excluded.approval, t.approval)
+            approval = coalesce(excluded.approval, t.approval),
+            waits_for = case when excluded.state = 'NEW' then t.waits_for else excluded.waits_for end,
+            until = case when excluded.state = 'NEW' then t.until else excluded.until end
     """  # noqa: S608 - names and numbers of ours
 
 
@@ -55,6 +58,8 @@ class LayerRow(msgspec.Struct, omit_defaults=True):
     error: str | None = None
     error_code: str | None = None
     approval: str | None = None
+    waits_for: str | None = None
+    until: datetime | None = None
 
 
 def completed(row: LayerRow, event: m.LayerCompleted) -> None:
@@ -77,6 +82,7 @@ def _ended(
 ) -> None:
     row.started_at = row.started_at or event.started_at
     row.completed_at = event.at
+    row.waits_for = row.until = None
     row.error = None if error is None else storable(error)
     row.error_code = error_code
     row.attempts = max(row.attempts, event.attempts)
@@ -85,6 +91,7 @@ def _ended(
 def started(row: LayerRow, event: m.LayerStarted) -> None:
     """Fold in the start of an attempt."""
     row.state = "RUN"
+    row.waits_for = row.until = None
     row.started_at = row.started_at or event.at
     row.attempts = max(row.attempts, event.attempt)
 
@@ -92,12 +99,14 @@ def started(row: LayerRow, event: m.LayerStarted) -> None:
 def waiting(row: LayerRow, event: m.LayerWaiting) -> None:
     """Fold in a wait for a decision or a time; what a delay will put out is not shown before its time."""
     row.state = "DEFERRED" if event.kind == "defer" else "WAIT"
+    row.waits_for, row.until = event.kind, event.until
     row.started_at = row.started_at or event.at
 
 
 def retrying(row: LayerRow, event: m.LayerRetrying) -> None:
     """Fold in a failed attempt that will be repeated."""
     row.state = "WAIT"
+    row.waits_for, row.until = "retry", event.until
     row.attempts = max(row.attempts, event.attempt)
     row.error = storable(event.error)
     row.error_code = event.error_code

@@ -10,7 +10,7 @@ from libs.common.ids import derived_id
 from libs.common.messages import schedule as m
 from libs.common.messages.schedule import Timing
 from libs.common.subjects import ScheduleKey
-from services.scheduler.cron import occurrences
+from services.scheduler.occurrences import occurrences
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.schedules.world import COMPANY, World, a_schedule
 
