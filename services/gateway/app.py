@@ -22,6 +22,7 @@ from services.gateway.routes.kv import KvRoutes
 from services.gateway.routes.layers import LayerRoutes
 from services.gateway.routes.plays import PlayRoutes
 from services.gateway.routes.run import RunRoutes
+from services.gateway.routes.schedules import ScheduleRoutes
 from services.gateway.routes.socket import SocketRoutes
 from services.gateway.routes.users import UserRoutes
 from services.gateway.routes.versions import VersionRoutes
@@ -49,6 +50,7 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
         *AuditRoutes(parts).routes(),
         *RunRoutes(parts).routes(),
         *PlayRoutes(parts).routes(),
+        *ScheduleRoutes(parts).routes(),
         *SocketRoutes(parts, origins).routes(),
     ]
 
