@@ -10,12 +10,22 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from libs.cli.commands import COMMANDS as CLIENT_COMMANDS
+
 SERVICES = ("gateway", "executor", "scheduler", "store")
 DESCRIPTION = """\
 Headrace runs flows: people describe steps, calls and clocks start them, and every fact about every run is on a bus.
 
 start here:
   headrace up --sample      the whole system on this machine, with sample flows, until Ctrl-C
+  headrace login            then, in another terminal of the same folder: log in
+  headrace flow list        what can run
+  headrace play watch       what happens
+
+exit codes:
+  0  done                   3  the system cannot be reached
+  1  failed, or refused     4  nobody is logged in, or the session is over
+  2  wrong arguments
 """
 UP = """\
 Start the whole system on this machine: NATS, PostgreSQL and the four services. Prints `ready URL` when all of it
@@ -168,7 +178,12 @@ def _fail(message: str) -> int:
     return 1
 
 
-COMMANDS: list[Command] = [_add_up, *(_add_service(service) for service in SERVICES), _add_rebuild]
+COMMANDS: list[Command] = [
+    _add_up,
+    *CLIENT_COMMANDS,
+    *(_add_service(service) for service in SERVICES),
+    _add_rebuild,
+]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ PAGE_SIZE = 100
 # The gateway pings every 15 s; silence of three pings is a connection that is gone.
 SOCKET_SILENCE_S_MAX = 45.0
 FRAME_BYTES_MAX = 64 * 1024 * 1024
+STATUSES_REFUSED = frozenset({400, 401, 403, 404})
 Json = Any
 Query = Mapping[str, str | int | float | None]
 
@@ -77,7 +78,8 @@ class Client:
             )
         except aiohttp.WSServerHandshakeError as error:
             # The handshake's error carries no body; a plain call of the same path tells what is wrong.
-            await self.call("GET", "/api/ws", query=query)
+            if error.status in STATUSES_REFUSED:
+                await self.call("GET", "/api/ws", query=query)
             raise self._away(error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._away(error) from error

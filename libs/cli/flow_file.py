@@ -40,7 +40,7 @@ class FlowFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     enabled: bool = True
     category: str = ""
     group_id: str | None = None
-    kv_inherit: str = "true"
+    kv_inherit: str | bool = "true"
     kv_conflict: str = "child"
     execution: Execution = Execution()
     layers: tuple[LayerFile, ...] = ()
@@ -75,7 +75,11 @@ def read(content: bytes, name: str) -> FlowFile:
         raise CommandFailed(f"{name} is not a flow: ref {twice[0]} is used twice", USAGE)
     if "" in refs:
         raise CommandFailed(f"{name} is not a flow: a layer has an empty ref", USAGE)
-    return msgspec.structs.replace(flow, layers=_indexed(flow.layers))
+    # The API takes both spellings and shows this one.
+    inherit = flow.kv_inherit
+    if isinstance(inherit, bool):
+        inherit = "true" if inherit else "false"
+    return msgspec.structs.replace(flow, kv_inherit=inherit, layers=_indexed(flow.layers))
 
 
 def of_answer(answer: Json) -> FlowFile:
