@@ -14,6 +14,7 @@ from services.gateway.cors import Origins
 from services.gateway.parts import Parts, assemble
 from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
+from services.gateway.routes.events import EventRoutes
 from services.gateway.routes.flows import FlowRoutes
 from services.gateway.routes.groups import GroupRoutes
 from services.gateway.routes.health import HealthRoutes
@@ -51,6 +52,7 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
         *RunRoutes(parts).routes(),
         *PlayRoutes(parts).routes(),
         *ScheduleRoutes(parts).routes(),
+        *EventRoutes(parts, origins).routes(),
         *SocketRoutes(parts, origins).routes(),
     ]
 

@@ -6,6 +6,7 @@ back to the stream, from which they catch up without a gap or a repeat.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -13,9 +14,9 @@ import structlog
 from libs.common import codec, metrics, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, TooMany
-from services.gateway.frames import end_of, frames_of
+from services.gateway.frames import CommitFrames, end_of, frames_of
 from services.gateway.positions import Positions
-from services.gateway.sockets import CLOSE_GOING_AWAY, Socket
+from services.gateway.sockets import CLOSE_GOING_AWAY
 
 CHECK_INTERVAL_S = 5.0
 KEEPALIVE_INTERVAL_S = 15.0
@@ -23,6 +24,24 @@ SOCKETS_MAX = 10_000
 STOP_S_MAX = 5.0
 
 log = structlog.get_logger(__name__)
+
+
+class Watcher(Protocol):
+    """A client of a feed: a socket or an event stream. `gone` is set when its connection is closed."""
+
+    gone: asyncio.Event
+
+    def offer(self, found: CommitFrames) -> None:
+        """Take a commit's frames."""
+
+    def fall_behind(self) -> None:
+        """Go back to the stream."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the connection and say why."""
+
+    async def keep_alive(self) -> None:
+        """Do what is to be done every KEEPALIVE_INTERVAL_S."""
 
 
 class Feed:
@@ -36,7 +55,7 @@ class Feed:
         self._subscription: Subscription | None = None
         self._opening = asyncio.Lock()
         self._expected = [0] * shards
-        self.sockets: set[Socket] = set()
+        self.sockets: set[Watcher] = set()
         self.positions = [0] * shards
 
     async def open(self) -> None:
@@ -134,7 +153,7 @@ class Feeds:
         except TimeoutError:
             log.warning("sockets_not_closed", sockets=len(self._all()))
 
-    async def join(self, company_id: str, socket: Socket) -> Sequence[int]:
+    async def join(self, company_id: str, socket: Watcher) -> Sequence[int]:
         """Give a socket what happens from now on; returns the streams' positions as of now, by shard.
 
         Raises TooMany when SOCKETS_MAX are open, Unavailable when the streams do not answer.
@@ -153,7 +172,7 @@ class Feeds:
             raise
         return tuple(feed.positions)
 
-    async def leave(self, company_id: str, socket: Socket) -> None:
+    async def leave(self, company_id: str, socket: Watcher) -> None:
         """Take a socket off its feed; a feed without sockets ends. Leaving twice is harmless."""
         feed = self._feeds.get(company_id)
         if feed is None or socket not in feed.sockets:
@@ -164,7 +183,7 @@ class Feeds:
             del self._feeds[company_id]
             await feed.close()
 
-    def _all(self) -> list[Socket]:
+    def _all(self) -> list[Watcher]:
         return [socket for feed in self._feeds.values() for socket in feed.sockets]
 
     def _reconnected(self) -> None:

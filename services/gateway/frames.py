@@ -14,6 +14,8 @@ from libs.common.codec import Commit
 from libs.common.messages import play as m
 
 POSITIONS_PER_COMMIT = 65_536
+# After one of these a play has no more frames.
+LAST_TYPES = frozenset({"play:completed", "play:failed"})
 
 _encode = msgspec.json.Encoder().encode
 Fields = dict[str, Any]
@@ -23,6 +25,7 @@ class Frame(NamedTuple):
     """One message for a socket; `head` is its JSON without the closing brace, for `sequence` to follow."""
 
     position: int
+    type: str
     head: str
 
     def text(self, sequence: str) -> str:
@@ -66,7 +69,7 @@ def frames_of(commit: Commit, *, shard: int) -> CommitFrames:
             started_at = event.at
         bodies += _bodies(event, commit, play_id, started_at)
     frames = tuple(
-        Frame(position_of(commit.sequence, place), _head(body, play_id, flow_id))
+        Frame(position_of(commit.sequence, place), body["type"], _head(body, play_id, flow_id))
         for place, body in enumerate(bodies)
     )
     return CommitFrames(shard, flow_id, play_id, end_of(commit.sequence), frames)

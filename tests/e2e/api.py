@@ -153,6 +153,53 @@ class Api:
         async with self._session.ws_connect(f"/api/ws{query}") as connection:
             yield Frames(connection)
 
+    @asynccontextmanager
+    async def events(self, play_id: str, query: str = "", *, after: str = "") -> AsyncIterator["Events"]:
+        """Open the Server-Sent Events of a play until the end of the block; `after` is the last id seen."""
+        headers = {"Last-Event-ID": after} if after else {}
+        path = f"/api/plays/{play_id}/events{query}"
+        # One line may be a large step.
+        async with self._session.get(path, headers=headers, read_bufsize=1 << 22) as response:
+            yield Events(response)
+
+
+class Event(NamedTuple):
+    """One Server-Sent Event, or a comment: then `comment` alone is set."""
+
+    id: str = ""
+    type: str = ""
+    data: Json = None
+    comment: str = ""
+
+
+class Events:
+    """The Server-Sent Events of one connection."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+
+    async def next(self, within_s: float = WITHIN_S) -> Event | None:
+        """Return the next event or comment, None when the server has ended the stream."""
+        async with asyncio.timeout(within_s):
+            while True:
+                lines: list[str] = []
+                while line := (await self.response.content.readline()).decode().rstrip("\n"):
+                    lines.append(line)
+                if not lines:
+                    return None
+                fields = dict(text.split(": ", 1) for text in lines)
+                if "" in fields:
+                    return Event(comment=fields[""])
+                if "data" in fields:
+                    return Event(fields["id"], fields["event"], json.loads(fields["data"]))
+
+    async def rest(self) -> list[Event]:
+        """Return the events up to the end of the stream, without comments."""
+        events = []
+        while (event := await self.next()) is not None:
+            events += [] if event.comment else [event]
+        return events
+
 
 class Frames:
     """The frames of one socket."""

@@ -6,6 +6,7 @@ from aiohttp import web
 from libs.common.messages.audit import AuditView, ListAudit
 from services.gateway import paging
 from services.gateway.answers import reply, whole_seconds
+from services.gateway.operations import moment, operation, text
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
@@ -26,7 +27,20 @@ class AuditRoutes:
         """Return the endpoint."""
         return [Route("GET", "/api/audit", self._list, "administer")]
 
+    @operation(
+        AuditView,
+        page=True,
+        query=(
+            text("action", "Only this action, such as `flow.create`"),
+            text("entityType", "Only things of this kind"),
+            text("entityId", "Only this thing"),
+            text("userId", "Only what this user did"),
+            moment("from", "Since when"),
+            moment("to", "Until when; a date includes its day"),
+        ),
+    )
     async def _list(self, call: Call) -> web.Response:
+        """List who did what, newest first."""
         query = call.request.query
         page = paging.page_of(query)
         wish = ListAudit(

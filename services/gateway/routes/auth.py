@@ -6,6 +6,7 @@ from aiohttp import web
 from libs.common.errors import Invalid, Unauthorized
 from services.gateway import bodies
 from services.gateway.answers import LoggedIn, LoggedOut, Me, reply
+from services.gateway.operations import operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route
@@ -40,7 +41,12 @@ class AuthRoutes:
             Route("GET", "/api/auth/me", self._me, "read"),
         ]
 
+    @operation(LoggedIn, body=_credentials, refusals=(401, 429))
     async def _log_in(self, call: Call) -> web.Response:
+        """Open a session.
+
+        The answer sets the cookie `sid`, which carries it. Repeated failures are slowed down, by user and by address.
+        """
         given = await bodies.read(call.request, _credentials)
         if not given.email or len(given.email) > EMAIL_CHARS_MAX:
             raise Invalid(f"email: expected 1 to {EMAIL_CHARS_MAX} characters")
@@ -57,12 +63,16 @@ class AuthRoutes:
         answer = LoggedIn(id=session.user_id, email=session.email, name=session.name)
         return reply(answer, headers={"Set-Cookie": cookie})
 
+    @operation(LoggedOut)
     async def _log_out(self, call: Call) -> web.Response:
+        """End the session, at every gateway at once."""
         return reply(
             LoggedOut(), headers={"Set-Cookie": await self._auth.close(call.request, origin_of(call))}
         )
 
+    @operation(Me)
     async def _me(self, call: Call) -> web.Response:
+        """Return who is asking, and what they may do."""
         caller = call.caller
         answer = Me(
             id=caller.user_id,

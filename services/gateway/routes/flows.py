@@ -9,6 +9,7 @@ from libs.common.messages.query import GetFlow, ListFlows
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, FlowDetail, FlowSummary, FlowWritten, reply, whole_seconds
 from services.gateway.definitions import Definition
+from services.gateway.operations import operation, switch, text
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -39,7 +40,17 @@ class FlowRoutes:
             Route("DELETE", "/api/flows/{id}", self._delete, "edit"),
         ]
 
+    @operation(
+        FlowSummary,
+        page=True,
+        query=(
+            text("category", "Only flows of this category"),
+            switch("enabled", "Only flows that are, or are not, enabled"),
+            text("groupId", "Only flows of this group"),
+        ),
+    )
     async def _list(self, call: Call) -> web.Response:
+        """List flows."""
         query = call.request.query
         page = paging.page_of(query)
         wish = ListFlows(
@@ -54,7 +65,12 @@ class FlowRoutes:
         envelope = paging.envelope([whole_seconds(flow) for flow in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(FlowWritten, status=201, body=_fields, refusals=(409,))
     async def _create(self, call: Call) -> web.Response:
+        """Define a flow.
+
+        Its `permanentId` is made from its name and stays, whatever the name becomes.
+        """
         fields = await bodies.read(call.request, _fields)
         command = m.CreateFlow(
             id=ids.new_id(),
@@ -67,14 +83,21 @@ class FlowRoutes:
         )
         return self._written(await self._parts.store.tell(command), status=201)
 
+    @operation(FlowDetail)
     async def _get(self, call: Call) -> web.Response:
+        """Return one flow with its layers."""
         flow = await self._find(call)
         wish = GetFlow(company_id=call.caller.company_id, flow_id=flow.id)
         return self._detail(
             await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
         )
 
+    @operation(FlowWritten, body=_fields, refusals=(409,))
     async def _update(self, call: Call) -> web.Response:
+        """Change a flow.
+
+        Fields that are not named stay as they are; one that is named replaces the whole field.
+        """
         fields = await bodies.read(call.request, _fields)
         flow = await self._find(call)
         command = m.UpdateFlow(
@@ -88,7 +111,12 @@ class FlowRoutes:
         )
         return self._written(await self._parts.store.tell(command))
 
+    @operation(Deleted)
     async def _delete(self, call: Call) -> web.Response:
+        """Delete a flow.
+
+        Its plays stay readable.
+        """
         flow = await self._find(call)
         command = m.DeleteFlow(
             id=ids.new_id(),

@@ -16,6 +16,7 @@ from libs.common.messages.group import (
 )
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
+from services.gateway.operations import operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -46,7 +47,9 @@ class GroupRoutes:
             Route("DELETE", "/api/groups/{id}", self._delete, "edit"),
         ]
 
+    @operation(GroupView, page=True)
     async def _list(self, call: Call) -> web.Response:
+        """List groups."""
         page = paging.page_of(call.request.query)
         wish = ListGroups(company_id=call.caller.company_id, page=page)
         answer = await self._parts.store.ask("group", wish, header=call.request.headers.get(HEADER))
@@ -54,7 +57,9 @@ class GroupRoutes:
         envelope = paging.envelope([whole_seconds(group) for group in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(GroupView, status=201, body=_fields, refusals=(409,))
     async def _create(self, call: Call) -> web.Response:
+        """Make a group."""
         fields = await bodies.read(call.request, _fields)
         command = CreateGroup(
             id=ids.new_id(),
@@ -68,12 +73,19 @@ class GroupRoutes:
         answer = await self._parts.store.order("group", command)
         return reply(whole_seconds(answer.decode(GroupView)), status=201, headers=answer.headers)
 
+    @operation(GroupView)
     async def _get(self, call: Call) -> web.Response:
+        """Return one group."""
         wish = GetGroup(company_id=call.caller.company_id, group_id=_group_id(call))
         answer = await self._parts.store.ask("group", wish, header=call.request.headers.get(HEADER))
         return reply(whole_seconds(answer.decode(GroupView)), headers=answer.headers)
 
+    @operation(GroupView, body=_fields, refusals=(409,))
     async def _update(self, call: Call) -> web.Response:
+        """Change a group.
+
+        Fields that are not named stay as they are.
+        """
         fields = await bodies.read(call.request, _fields)
         command = UpdateGroup(
             id=ids.new_id(),
@@ -87,7 +99,9 @@ class GroupRoutes:
         answer = await self._parts.store.order("group", command)
         return reply(whole_seconds(answer.decode(GroupView)), headers=answer.headers)
 
+    @operation(Deleted, refusals=(409,))
     async def _delete(self, call: Call) -> web.Response:
+        """Delete a group."""
         command = DeleteGroup(
             id=ids.new_id(),
             at=self._parts.clock.now(),

@@ -5,6 +5,7 @@ from aiohttp import web
 
 from libs.common.health import VERSION, Health
 from services.gateway.answers import reply
+from services.gateway.operations import Answer, operation
 from services.gateway.routing import Call, Route
 
 
@@ -31,14 +32,20 @@ class HealthRoutes:
             Route("GET", "/health/startup", self._startup, None),
         ]
 
+    @operation(Report, also=(Answer(503, Report, "It cannot work; `checks` says why"),))
     async def _ready(self, _call: Call) -> web.Response:
+        """Tell whether this gateway can work."""
         problems = await self._health.problems()
         if problems:
             return reply(Report(status="unhealthy", version=VERSION, checks=problems), status=503)
         return reply(Report(status="healthy", version=VERSION))
 
+    @operation(Report)
     async def _live(self, _call: Call) -> web.Response:
+        """Tell whether this process answers at all."""
         return reply(Report(status="healthy", version=VERSION))
 
+    @operation(Report, also=(Answer(503, Report, "It has not started yet"),))
     async def _startup(self, call: Call) -> web.Response:
+        """Tell whether this gateway has started."""
         return await (self._live(call) if self._health.started else self._ready(call))

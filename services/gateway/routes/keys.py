@@ -10,6 +10,7 @@ from libs.common.errors import Invalid
 from libs.common.messages.key import SCOPES, IssueKey, KeyView, ListKeys, RevokeKey
 from services.gateway import bodies, paging
 from services.gateway.answers import reply, whole_seconds
+from services.gateway.operations import operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -62,7 +63,12 @@ class KeyRoutes:
             Route("DELETE", "/api/auth/api-keys/{id}", self._revoke, "read"),
         ]
 
+    @operation(KeyView, page=True)
     async def _list(self, call: Call) -> web.Response:
+        """List API keys.
+
+        Everybody sees their own, admins those of the company.
+        """
         page = paging.page_of(call.request.query)
         wish = ListKeys(
             company_id=call.caller.company_id,
@@ -74,7 +80,12 @@ class KeyRoutes:
         envelope = paging.envelope([whole_seconds(key) for key in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(KeyMade, status=201, body=_fields, refusals=(409,))
     async def _create(self, call: Call) -> web.Response:
+        """Make an API key.
+
+        Its token is shown in this answer and never again.
+        """
         fields = await bodies.read(call.request, _fields)
         unknown = [scope for scope in fields.scopes if scope not in SCOPES]
         if unknown or not fields.scopes:
@@ -102,7 +113,9 @@ class KeyRoutes:
         )
         return reply(whole_seconds(made), status=201, headers=answer.headers)
 
+    @operation(KeyRevoked)
     async def _revoke(self, call: Call) -> web.Response:
+        """Revoke an API key, at every gateway at once."""
         command = RevokeKey(
             id=ids.new_id(),
             at=self._parts.clock.now(),

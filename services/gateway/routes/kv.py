@@ -21,6 +21,7 @@ from libs.common.messages.kv import (
 )
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
+from services.gateway.operations import Answer, choice, operation, text
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -87,7 +88,18 @@ class KvRoutes:
             Route("DELETE", "/api/kv/{id}", self._delete, "edit"),
         ]
 
+    @operation(
+        KvView,
+        page=True,
+        query=(
+            text("companyId", "The caller's company, if anything"),
+            choice("scope", "Only entries of this scope", KV_SCOPES),
+            text("scopeKey", "Only entries of this flow or group"),
+            text("prefix", "Only entries whose key begins so"),
+        ),
+    )
     async def _list(self, call: Call) -> web.Response:
+        """List KV entries."""
         query = call.request.query
         page = paging.page_of(query)
         _check_company(call, paging.text(query, "companyId"))
@@ -103,21 +115,35 @@ class KvRoutes:
         envelope = paging.envelope([whole_seconds(entry) for entry in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(KvView)
     async def _get(self, call: Call) -> web.Response:
+        """Return one KV entry."""
         wish = GetKv(company_id=call.caller.company_id, entry_id=_entry_id(call))
         answer = await self._parts.store.ask("kv", wish, header=call.request.headers.get(HEADER))
         return reply(whole_seconds(answer.decode(KvView)), headers=answer.headers)
 
+    @operation(KvView, also=(Answer(201, KvView, "A new entry"),), body=_set_fields, refusals=(409,))
     async def _set(self, call: Call) -> web.Response:
+        """Set a KV entry."""
         given = await bodies.read(call.request, _set_fields)
         named = self._named(call, given)
         return await self._write(SetKv(**named, value=given.value, secret=given.secret))
 
+    @operation(KvView, also=(Answer(201, KvView, "A new entry"),), body=_append_fields, refusals=(409,))
     async def _append(self, call: Call) -> web.Response:
+        """Append to the list that a KV entry holds.
+
+        Concurrent appends all count.
+        """
         given = await bodies.read(call.request, _append_fields)
         return await self._write(AppendKv(**self._named(call, given), value=given.value))
 
+    @operation(KvView, also=(Answer(201, KvView, "A new entry"),), body=_increment_fields, refusals=(409,))
     async def _increment(self, call: Call) -> web.Response:
+        """Add to the number that a KV entry holds.
+
+        Concurrent increments all count.
+        """
         given = await bodies.read(call.request, _increment_fields)
         if not math.isfinite(given.by):
             raise Invalid("by: expected a finite number")
@@ -129,7 +155,9 @@ class KvRoutes:
         status = 201 if written.created else 200
         return reply(whole_seconds(written.entry), status=status, headers=answer.headers)
 
+    @operation(Deleted)
     async def _delete(self, call: Call) -> web.Response:
+        """Delete a KV entry."""
         command = DeleteKv(
             id=ids.new_id(),
             at=self._parts.clock.now(),

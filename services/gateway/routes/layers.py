@@ -10,6 +10,7 @@ from libs.common.messages.query import GetFlow
 from services.gateway import bodies
 from services.gateway.answers import Deleted, FlowDetail, FlowWritten, LayerWritten, reply
 from services.gateway.definitions import Definition
+from services.gateway.operations import operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -35,15 +36,21 @@ class LayerRoutes:
             Route("DELETE", "/api/flows/{id}/layers/{layerId}", self._delete, "edit"),
         ]
 
+    @operation(list[m.Layer])
     async def _list(self, call: Call) -> web.Response:
+        """List the layers of a flow."""
         answer = await self._flow(call)
         return reply(answer.decode(FlowDetail).layers, headers=answer.headers)
 
+    @operation(m.Layer)
     async def _get(self, call: Call) -> web.Response:
+        """Return one layer."""
         answer = await self._flow(call)
         return _one(answer, call.parameters[1])
 
+    @operation(LayerWritten, status=201, body=_fields, refusals=(409,))
     async def _add(self, call: Call) -> web.Response:
+        """Add a layer to a flow."""
         fields = await bodies.read(call.request, _fields)
         flow = await self._find(call)
         command = m.AddLayer(
@@ -58,7 +65,12 @@ class LayerRoutes:
         )
         return _written(await self._parts.store.tell(command), command.layer_id, status=201)
 
+    @operation(LayerWritten, body=_fields, refusals=(409,))
     async def _update(self, call: Call) -> web.Response:
+        """Change a layer.
+
+        Fields that are not named stay as they are; one that is named replaces the whole field.
+        """
         fields = await bodies.read(call.request, _fields)
         flow, layer_id = await self._find(call), _layer_id(call)
         command = m.UpdateLayer(
@@ -73,7 +85,9 @@ class LayerRoutes:
         )
         return _written(await self._parts.store.tell(command), layer_id)
 
+    @operation(Deleted)
     async def _delete(self, call: Call) -> web.Response:
+        """Remove a layer from its flow."""
         flow, layer_id = await self._find(call), _layer_id(call)
         command = m.DeleteLayer(
             id=ids.new_id(),

@@ -13,6 +13,7 @@ from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway import bodies, paging
 from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
 from services.gateway.live import Seen, Test
+from services.gateway.operations import choice, moment, operation, text
 from services.gateway.parts import Parts
 from services.gateway.plays import Place, decision_in, end_in
 from services.gateway.positions import HEADER
@@ -23,6 +24,11 @@ APPEND_DEADLINE_S = 5.0
 EFFECT_WAIT_S = 10.0
 NOTE_CHARS_MAX = 10_000
 CANCELLED = "CANCELLED"
+FILTERS = (
+    choice("state", "Only plays in this state", m.PLAY_STATES),
+    moment("from", "Only plays made since then"),
+    moment("to", "Only plays made until then; a date includes its day"),
+)
 
 
 class ApproveFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -59,11 +65,17 @@ class PlayRoutes:
             Route("POST", "/api/plays/{id}/approve", self._approve, "run"),
         ]
 
+    @operation(PlayView, page=True, query=FILTERS)
     async def _list_of_flow(self, call: Call) -> web.Response:
+        """List the plays of a flow, newest first."""
         flow = await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
         return await self._rows(call, flow.id)
 
+    @operation(
+        PlayView, page=True, query=(text("flowId", "Only plays of this flow, by id or permanentId"), *FILTERS)
+    )
     async def _list(self, call: Call) -> web.Response:
+        """List plays, newest first."""
         flow = paging.text(call.request.query, "flowId")
         if flow is None:
             return await self._rows(call, None)
@@ -87,12 +99,16 @@ class PlayRoutes:
         envelope = paging.envelope([whole_seconds(play) for play in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(PlayView)
     async def _get(self, call: Call) -> web.Response:
+        """Return one play."""
         wish = GetPlay(company_id=call.caller.company_id, play_id=_play_id(call))
         answer = await self._ask(call, wish)
         return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
 
+    @operation(list[PlayLayerView])
     async def _layers(self, call: Call) -> web.Response:
+        """Return the steps of a play: their states, outputs and errors."""
         wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call))
         answer = await self._ask(call, wish)
         return reply([whole_seconds(layer) for layer in _decode_layers(answer.data)], headers=answer.headers)
@@ -100,7 +116,12 @@ class PlayRoutes:
     async def _ask(self, call: Call, wish: Query) -> Answer:
         return await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
 
+    @operation(PlayCancelled, refusals=(409,))
     async def _cancel(self, call: Call) -> web.Response:
+        """Cancel a play.
+
+        The step that runs is abandoned, and the play ends in FAIL with the error CANCELLED.
+        """
         place = await self._open_place(call)
         command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id)
         seen = await self._command(place.key, "cancel", command, _is_end)
@@ -113,7 +134,12 @@ class PlayRoutes:
             PlayCancelled(play_id=place.key.play_id, state=seen.state), headers=self._noted(place, seen)
         )
 
+    @operation(ApprovalAnswered, body=_approve_fields, refusals=(409,))
     async def _approve(self, call: Call) -> web.Response:
+        """Decide a step that waits for an approval.
+
+        `layerId` is the layer's id, its id within the play, or its ref.
+        """
         fields = await bodies.read(call.request, _approve_fields)
         note = fields.note or ""
         if len(note) > NOTE_CHARS_MAX:

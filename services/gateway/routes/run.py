@@ -15,15 +15,21 @@ from services.gateway import bodies
 from services.gateway.answers import PlayAccepted, PlayEnded, reply, whole_seconds
 from services.gateway.frames import milliseconds
 from services.gateway.live import Seen, Waiter
+from services.gateway.operations import Parameter, header, operation
 from services.gateway.parts import Parts
 from services.gateway.plays import end_in
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
-from services.gateway.waiting import wait_s_of
+from services.gateway.waiting import WAIT_S_MAX, wait_s_of
 
 APPEND_DEADLINE_S = 5.0
 KEY_CHARS_MAX = 255
 ACCEPTED = "RUN"
+SECONDS = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
+WAIT = (
+    Parameter("wait", "Answer when the play has ended or parked, at most after so many seconds", SECONDS),
+    header("Prefer", "The same as `wait`: `wait=10` (RFC 7240)", {"type": "string", "examples": ["wait=10"]}),
+)
 # A play nobody drives for now: who waits is told so.
 PARKED = frozenset({"WAIT", "ON_HOLD", "DEFERRED"})
 
@@ -57,7 +63,13 @@ class RunRoutes:
         """Return the endpoint."""
         return [Route("POST", "/api/flows/{id}/run", self._run, "run")]
 
+    @operation(PlayAccepted | PlayEnded, body=_fields, body_optional=True, query=WAIT, refusals=(409, 429))
     async def _run(self, call: Call) -> web.Response:
+        """Start a play of a flow.
+
+        With `wait` the answer comes when the play has ended or parked, or the time is over. With an `idempotencyKey` a
+        repeat starts nothing and answers with the same play.
+        """
         parts, caller = self._parts, call.caller
         wait_s = wait_s_of(call.request)
         fields = await bodies.read(call.request, _fields, optional=True)

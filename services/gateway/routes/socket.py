@@ -6,12 +6,19 @@ from libs.common import ids
 from libs.common.errors import Forbidden, Invalid, NotFound, Unavailable
 from services.gateway import paging
 from services.gateway.cors import Origins
+from services.gateway.following import Wish, parse_since
+from services.gateway.operations import operation, text
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route, shown
-from services.gateway.sockets import CLOSE_S_MAX, Socket, Wish, parse_since
+from services.gateway.sockets import CLOSE_S_MAX, Socket
 
 # What clients say is ignored; more than this ends the connection.
 CLIENT_MESSAGE_BYTES_MAX = 65_536
+WISHES = (
+    text("flowId", "Only plays of this flow, by id or permanentId"),
+    text("playId", "Only this play"),
+    text("since", "Go on after the frame with this `sequence`; 0 is all that the log holds"),
+)
 
 
 class SocketRoutes:
@@ -25,7 +32,17 @@ class SocketRoutes:
         """Return the endpoint."""
         return [Route("GET", "/api/ws", self._open, None)]
 
+    @operation(
+        status=101,
+        query=(*WISHES, text("token", "An API key, for clients that can send no header")),
+        refusals=(400, 401, 403, 429),
+        permission="read",
+    )
     async def _open(self, call: Call) -> web.StreamResponse:
+        """Open a WebSocket with the live events of the company.
+
+        The messages are described in the AsyncAPI document, `/asyncapi.json`.
+        """
         request, auth, feeds = call.request, self._parts.auth, self._parts.feeds
         caller = await auth.identify(request, socket=True)
         caller.must("read")

@@ -21,6 +21,7 @@ from libs.common.messages.user import (
 )
 from services.gateway import bodies, paging
 from services.gateway.answers import reply, whole_seconds
+from services.gateway.operations import choice, operation, switch
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -96,7 +97,16 @@ class UserRoutes:
             Route("POST", "/api/auth/password", self._change, "read"),
         ]
 
+    @operation(
+        UserView,
+        page=True,
+        query=(
+            choice("role", "Only users of this role", ROLES),
+            switch("disabled", "Only users that are, or are not, disabled"),
+        ),
+    )
     async def _list(self, call: Call) -> web.Response:
+        """List users."""
         query = call.request.query
         page = paging.page_of(query)
         wish = ListUsers(
@@ -110,7 +120,12 @@ class UserRoutes:
         envelope = paging.envelope([whole_seconds(user) for user in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
 
+    @operation(UserMade, status=201, body=_new_user, refusals=(409,))
     async def _create(self, call: Call) -> web.Response:
+        """Make a user.
+
+        Without a password one is made up and shown in this answer alone.
+        """
         given = await bodies.read(call.request, _new_user)
         made_up = ids.new_secret() if given.password is None else None
         command = CreateUser(
@@ -128,12 +143,19 @@ class UserRoutes:
         user = msgspec.structs.replace(answer.decode(UserMade), password=made_up)
         return reply(whole_seconds(user), status=201, headers=answer.headers)
 
+    @operation(UserView)
     async def _get(self, call: Call) -> web.Response:
+        """Return one user."""
         wish = GetUser(company_id=call.caller.company_id, user_id=_user_id(call))
         answer = await self._parts.store.ask("user", wish, header=call.request.headers.get(HEADER))
         return reply(whole_seconds(answer.decode(UserView)), headers=answer.headers)
 
+    @operation(UserView, body=_fields, refusals=(409,))
     async def _update(self, call: Call) -> web.Response:
+        """Change a user: name, role, disabled.
+
+        Fields that are not named stay as they are.
+        """
         fields = await bodies.read(call.request, _fields)
         command = UpdateUser(
             id=ids.new_id(),
@@ -147,7 +169,12 @@ class UserRoutes:
         answer = await self._order(command)
         return reply(whole_seconds(answer.decode(UserView)), headers=answer.headers)
 
+    @operation(PasswordSet, body=_new_password, body_optional=True)
     async def _reset(self, call: Call) -> web.Response:
+        """Set a user's password and end their sessions.
+
+        Without a password one is made up and shown in this answer alone.
+        """
         given = await bodies.read(call.request, _new_password, optional=True)
         made_up = ids.new_secret() if given.password is None else None
         command = ResetPassword(
@@ -161,7 +188,9 @@ class UserRoutes:
         )
         return _password_set(await self._order(command), made_up)
 
+    @operation(PasswordSet, body=_own_password, refusals=(429,))
     async def _change(self, call: Call) -> web.Response:
+        """Change one's own password."""
         given = await bodies.read(call.request, _own_password)
         if not given.old_password:
             raise Invalid("oldPassword: expected at least 1 character")

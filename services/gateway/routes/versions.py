@@ -16,6 +16,7 @@ from libs.common.messages.version import (
 from services.gateway import paging
 from services.gateway.answers import FlowDetail, FlowWritten, reply, whole_seconds
 from services.gateway.definitions import Definition
+from services.gateway.operations import number, operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -52,7 +53,9 @@ class VersionRoutes:
             Route("POST", "/api/flows/{id}/versions/{version}/restore", self._restore, "edit"),
         ]
 
+    @operation(FlowVersion, page=True)
     async def _list(self, call: Call) -> web.Response:
+        """List the versions of a flow."""
         page = paging.page_of(call.request.query)
         flow = await self._find(call)
         wish = ListFlowVersions(company_id=call.caller.company_id, flow_id=flow.id, page=page)
@@ -61,13 +64,23 @@ class VersionRoutes:
         data = [whole_seconds(version) for version in rows.data]
         return reply(paging.envelope(data, total=rows.total, page=page), headers=answer.headers)
 
+    @operation(FlowDetail)
     async def _get(self, call: Call) -> web.Response:
+        """Return a flow as it was in one version."""
         flow = await self._find(call)
         wish = GetFlowVersion(company_id=call.caller.company_id, flow_id=flow.id, version=_version(call))
         answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
         return reply(whole_seconds(answer.decode(FlowDetail)), headers=answer.headers)
 
+    @operation(
+        Diff,
+        query=(
+            number("from", "The older version", at_least=0, required=True),
+            number("to", "The newer version", at_least=0, required=True),
+        ),
+    )
     async def _diff(self, call: Call) -> web.Response:
+        """Compare two versions of a flow."""
         query = call.request.query
         wish = DiffFlowVersions(
             company_id=call.caller.company_id,
@@ -78,7 +91,12 @@ class VersionRoutes:
         answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
         return reply(answer.decode(Diff), headers=answer.headers)
 
+    @operation(FlowWritten, refusals=(409,))
     async def _restore(self, call: Call) -> web.Response:
+        """Make a flow what it was in one version.
+
+        That is a new version; nothing of the history is lost.
+        """
         flow = await self._find(call)
         command = RestoreFlow(
             id=ids.new_id(),

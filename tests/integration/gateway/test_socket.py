@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from libs.common import ids
-from services.gateway import sockets
+from services.gateway import following
 from services.gateway.app import App
 from tests.e2e.api import Api, Frames
 from tests.integration.gateway.conftest import SECRET, SLUG, Log, started
@@ -54,6 +54,13 @@ async def test_since_0_tells_everything(api: Api, log: Log) -> None:
     assert _places(told) == sorted(set(_places(told)))
 
 
+async def test_since_0_of_nothing_tells_what_comes(api: Api, log: Log) -> None:
+    async with api.socket("?since=0") as frames:
+        # Held back by nothing, the replay of nothing is over before this.
+        play_id = await log.whole_play()
+        assert [frame["playId"] for frame in await _take(frames, PER_PLAY)] == [play_id] * PER_PLAY
+
+
 @pytest.mark.parametrize("stop", range(2 * PER_PLAY))
 async def test_a_client_goes_on_wherever_it_stopped(api: Api, log: Log, stop: int) -> None:
     for _ in range(2):
@@ -69,7 +76,7 @@ async def test_a_client_goes_on_wherever_it_stopped(api: Api, log: Log, stop: in
 async def test_replay_and_live_meet_without_a_gap_or_a_repeat(
     api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "REPLAY_PAGE_MAX", 3)
+    monkeypatch.setattr(following, "REPLAY_PAGE_MAX", 3)
     plays = 60
     ready = asyncio.Event()
 
@@ -158,7 +165,7 @@ async def test_what_clients_say_is_ignored(api: Api, log: Log) -> None:
 async def test_a_client_that_does_not_keep_up_is_told_where_to_go_on(
     gateway: App, api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "SOCKET_BUFFER_FRAMES_MAX", 2)
+    monkeypatch.setattr(following, "SOCKET_BUFFER_FRAMES_MAX", 2)
     async with api.socket() as frames:
         await log.whole_play()
         closed = await _closed(frames)

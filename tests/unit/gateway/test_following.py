@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import Invalid
-from services.gateway.sockets import parse_since, sequence_text
+from services.gateway.following import parse_since, sequence_text
 
 
 def test_one_shard_has_a_number() -> None:
