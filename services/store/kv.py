@@ -229,10 +229,9 @@ class Kv:
             group_id = query.scope_key or group_id
             if group_id is None:
                 raise Invalid("scopeKey is required: this flow has no group")
-        if group_id is not None and (query.inherit or query.scope == "flow_group"):
+        if group_id is not None and query.scope != "global":
             chain.append(("flow_group", _id(group_id)))
-        if query.inherit or query.scope == "global":
-            chain.append(("global", ""))
+        chain.append(("global", ""))
         return chain if query.inherit else chain[:1]
 
     async def _value(self, company_id: str, scope: KvScope, scope_key: str, key: str) -> Any:

@@ -21,7 +21,8 @@ from services.store.progress import Progress
 DECISION_ATTEMPTS_MAX = 50
 APPEND_DEADLINE_S = 5.0
 PROJECTION_WAIT_S_MAX = 5.0
-_COMMAND_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# The longest is a step's idempotency key: a play, a ref, an iteration.
+_COMMAND_ID = re.compile(r"[A-Za-z0-9_.:-]{1,160}")
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +144,7 @@ def check_command(command: Wish) -> None:
     if not is_id(command.company_id):
         raise Invalid("companyId is not an id")
     if not _COMMAND_ID.fullmatch(command.id):
-        raise Invalid("the command's id must match ^[A-Za-z0-9_.-]{1,64}$")
+        raise Invalid("the command's id must match ^[A-Za-z0-9_.:-]{1,160}$")
 
 
 def _stand(stored: Stored | None) -> Stand | None:
