@@ -87,7 +87,10 @@ def retry_delay_ms(retry: Retry, *, attempt: int, chance: float) -> int:
 
     `chance` in [0, 1) spreads the wait over 0.8 to 1.2 of itself when jitter is asked for.
     """
-    delay = retry.delay_ms * retry.backoff_multiplier ** min(attempt - 1, _EXPONENT_MAX)
+    try:
+        delay = retry.delay_ms * retry.backoff_multiplier ** min(attempt - 1, _EXPONENT_MAX)
+    except OverflowError:
+        delay = RETRY_DELAY_MS_MAX if retry.delay_ms else 0
     if retry.jitter:
         delay *= JITTER_LOW + (JITTER_HIGH - JITTER_LOW) * chance
     return int(min(delay, retry.max_delay_ms or RETRY_DELAY_MS_MAX, RETRY_DELAY_MS_MAX))

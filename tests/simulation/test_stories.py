@@ -123,7 +123,9 @@ def test_a_cancel_reaches_a_hanging_step_without_a_nudge() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes(seed: int) -> None:
     flow = the_flow(a_layer("a", app_id="touch", args={"hangs": True}))
-    plan = Plan(flows=[flow], executors=1, starts=[(0.0, 0, 1)], cancels=[(0.0, 0)], weather={"nudge_lost": 1.0})
+    plan = Plan(
+        flows=[flow], executors=1, starts=[(0.0, 0, 1)], cancels=[(0.0, 0)], weather={"nudge_lost": 1.0}
+    )
     world = World(seed, plan).run()
     end = the_play(world).commits[-1]
     assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0

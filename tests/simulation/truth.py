@@ -192,7 +192,7 @@ class Laws(Observer):
     def _cancelled(self, truth: Truth, took_s: float) -> None:
         f = self.faults
         troubled = f["stall"] or f["crash"] or f["stop"] or f["restart"] or f["read_lost"] or f["append_lost"]
-        troubled = troubled or f["append_ack_lost"] or f["append_delayed"] or f["pull_lost"]
+        troubled = troubled or f["append_ack_lost"] or f["append_delayed"] or f["pull_lost"] or f["late"]
         if took_s > (CANCELLED_LATE_TROUBLED_S_MAX if troubled else CANCELLED_LATE_S_MAX):
             self.fail("I1", truth.key.play_id, f"cancelled only after {took_s:.1f} s")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from libs.common.messages import play as m
-from libs.common.messages.flow import Execution, Layer, OnError
+from libs.common.messages.flow import Execution, Layer, OnError, Retry
 from services.executor import steps
 from services.executor.plan import Plan
 from services.executor.play_outcomes import skipped
@@ -133,7 +133,7 @@ def test_an_approved_step_runs() -> None:
 
 
 def test_a_declined_step_fails_and_is_never_retried() -> None:
-    layer = a_layer("a", needs_approval=True, retry={"count": 3})
+    layer = a_layer("a", needs_approval=True, retry=Retry(3))
     scene = given(a_plan(layer)).started().waiting("a", "approval")
     scene.send(an_approval("a", "declined", note="not today"))
     scene.settled()

@@ -1,0 +1,208 @@
+"""Laws of the decider: whatever comes in whatever order, a play keeps its word."""
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from libs.common.messages import play as m
+from libs.common.messages.flow import Execution, Layer, Retry
+from services.executor import steps
+from services.executor.play import fold
+from services.executor.play_commands import ACK, LEAVE
+from tests.builders import AT, a_layer, a_plan, a_start, an_approval
+from tests.spec import DONE, FAILED, Scene, names
+
+LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+REFS = ("a", "b", "c", "d")
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[Layer, ...]:
+    return tuple(
+        a_layer(
+            ref,
+            app_id=draw(st.sampled_from(("note", "touch"))),
+            index=draw(st.integers(0, 2)),
+            needs_approval=draw(st.booleans()),
+            on_error=draw(st.sampled_from(("fail", "continue", "skip"))),
+            retry=draw(st.sampled_from((None, Retry(2, 1000)))),
+            filters=draw(st.sampled_from(((), _looks_at("a")))),
+        )
+        for ref in REFS[: draw(st.integers(0, len(REFS)))]
+    )
+
+
+def _looks_at(ref: str) -> tuple[dict[str, str], ...]:
+    return ({"leftValue": f"{{{{ $prev.{ref}.state }}}}", "operator": "eq", "rightValue": "FAIL"},)
+
+
+plans = st.builds(
+    lambda made, timeout: a_plan(*made, execution=Execution(timeout=timeout)),
+    layers(),
+    st.sampled_from((0, 0, 60)),
+)
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ("follow", "run", "run", "run", "later", "park", "cancel", "approve", "revive", "again")
+        ),
+        st.integers(0, 5),
+    ),
+    max_size=25,
+)
+
+
+def play(plan: Any, course: list[tuple[str, int]]) -> Scene:
+    """Let a play of this plan go through these moves, as far as they are possible when their turn comes."""
+    scene = Scene(plan).started()
+    for number, (move, choice) in enumerate(course):
+        if not scene.play.ended:
+            _make(scene, move, choice, f"command-{number}")
+    return scene
+
+
+def _make(scene: Scene, move: str, choice: int, id: str) -> None:
+    match move:
+        case "follow":
+            _follow(scene)
+        case "run":
+            _run(scene, choice)
+        case "later":
+            scene.later(choice * 10)
+        case "park":
+            if scene.play.status == "RUN" and not scene.look().ended:
+                scene.parked(id, until=scene.look().until)
+        case "cancel":
+            scene.send(m.CancelPlay(at=scene.now), id=id, sequence=100 + choice)
+        case "approve":
+            decision: m.Decision = "declined" if choice == 0 else "approved"
+            scene.send(an_approval(REFS[choice % 4], decision, at=scene.now), id=id, sequence=200 + choice)
+        case "revive":
+            scene.send(m.RevivePlay(at=scene.now), id=id, sequence=300 + choice)
+        case _:
+            driver = scene.play.driver
+            assert driver is not None
+            scene.send(a_start(), id="start", sequence=driver.sequence, delivery=driver.delivery + choice)
+
+
+def _follow(scene: Scene) -> None:
+    if scene.play.status == "RUN":
+        scene.follow()
+
+
+def _run(scene: Scene, choice: int) -> None:
+    ready = scene.look().ready
+    if scene.play.status != "RUN" or not ready:
+        return
+    step = ready[choice % len(ready)]
+    run = scene.play.layers.get(step.ref)
+    if step.layer.needs_approval and run is None:
+        scene.waiting(step.ref, "approval")
+    else:
+        scene.ended(step.ref, (DONE, FAILED, steps.Skipped(), steps.Waits(5_000, 1))[choice % 4])
+
+
+@LAWS
+@given(plans, moves)
+def test_every_prefix_of_a_history_folds(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    epochs = [fold(scene.commits[:length]).epoch for length in range(len(scene.commits) + 1)]
+    assert epochs == sorted(epochs)
+
+
+@LAWS
+@given(plans, moves)
+def test_live_is_replay(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    replayed = fold(scene.commits)
+    replayed.cursor = scene.play.cursor
+    assert replayed == scene.play
+
+
+@LAWS
+@given(plans, moves)
+def test_each_step_ends_once_and_nothing_follows_the_end(plan: Any, course: list[tuple[str, int]]) -> None:
+    events = [event for commit in play(plan, course).commits for event in commit.events]
+    ended = [event.ref for event in events if isinstance(event, m.LayerCompleted | m.LayerFailed)]
+    assert len(ended) == len(set(ended))
+    ends = [place for place, event in enumerate(events) if isinstance(event, m.PlayCompleted | m.PlayFailed)]
+    assert ends in ([], [len(events) - 1])
+
+
+@LAWS
+@given(plans, moves)
+def test_an_ended_play_absorbs_everything(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, [*course, ("cancel", 0), ("follow", 0)])
+    assert scene.play.ended
+    commands = (
+        m.CancelPlay(at=AT),
+        m.RevivePlay(at=AT),
+        m.RevivePlay(at=AT, epoch=1),
+        a_start(),
+        an_approval("a"),
+    )
+    assert {scene.receive(command, delivery=9) for command in commands} == {ACK}
+
+
+@LAWS
+@given(plans, moves)
+def test_a_command_that_was_applied_changes_nothing(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    again = {scene.receive(m.CancelPlay(at=AT), id=id, sequence=900).action for id in scene.play.applied}
+    assert again == {"ack"}
+
+
+@LAWS
+@given(plans, moves, st.integers(-3, 0))
+def test_a_stale_delivery_of_the_driving_command_is_left_alone(
+    plan: Any, course: list[tuple[str, int]], older: int
+) -> None:
+    scene = play(plan, course)
+    driver = scene.play.driver
+    assert driver is not None
+    received = scene.receive(
+        a_start(), id="start", sequence=driver.sequence, delivery=driver.delivery + older
+    )
+    assert received == (LEAVE if scene.play.status == "RUN" else ACK)
+
+
+@LAWS
+@given(plans, moves)
+def test_the_same_history_is_the_same_decision(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene, twin = play(plan, course), play(plan, course)
+    assert scene.commits == twin.commits
+    assert scene.play.ended or scene.look() == twin.look()
+
+
+@LAWS
+@given(plans, moves)
+def test_whoever_takes_a_play_raises_its_epoch(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    events = [event for commit in scene.commits for event in commit.events]
+    drivers = [event.epoch for event in events if isinstance(event, m.PlayStarted | m.PlayResumed)]
+    assert drivers == list(range(1, len(drivers) + 1))
+
+
+@LAWS
+@given(plans, moves)
+def test_every_play_ends_when_all_its_steps_run_and_all_approvals_are_given(
+    plan: Any, course: list[tuple[str, int]]
+) -> None:
+    scene = play(plan, course)
+    for number in range(100):
+        if scene.play.ended:
+            break
+        if scene.play.status == "WAIT":
+            scene.send(
+                m.WakePlay(at=scene.now, wait_id=scene.play.wait_id),
+                id=f"wake-{number}",
+                sequence=400 + number,
+            )
+        for ref in REFS:
+            scene.send(an_approval(ref, at=scene.now), id=f"final-{number}-{ref}", sequence=500 + 9 * number)
+        scene.now += timedelta(seconds=10)
+        _follow(scene)
+        _run(scene, 0)
+    assert scene.play.ended, names(scene.commits[-1].events)
