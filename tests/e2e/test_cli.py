@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +97,7 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell = Shell(shared_system, tmp_path_factory.mktemp("config"))
     # A home that kept no admin: the environment of `up` named one.
     login = shell("login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": PASSWORD})
@@ -298,6 +297,27 @@ def test_plays_are_listed_and_cancelled(headrace: Shell) -> None:
     assert headrace("play", "cancel", plays[0]).code == 1
 
 
+@pytest.mark.slow
+def test_watching_goes_on_after_a_gateway_died(headrace: Shell, shared_system: RunningSystem) -> None:
+    headrace.apply("Resumed", GATE)
+    play = headrace.play("resumed", "-w", "20")
+    watcher = headrace.start("play", "watch", play, "-o", "json")
+    assert watcher.stdout is not None
+    kinds = [json.loads(watcher.stdout.readline())["type"] for _ in range(2)]
+    old = shared_system.kill("gateway-0")
+    shared_system.wait_restarted("gateway-0", old)
+    deadline_s = time.monotonic() + WITHIN_S
+    while (approved := headrace("play", "approve", play)).code == 3:
+        assert time.monotonic() < deadline_s, approved
+    assert approved.code == 0, approved
+    rest, err = watcher.communicate(timeout=WITHIN_S)
+    kinds += [json.loads(line)["type"] for line in rest.splitlines()]
+    assert kinds == [
+        "play:started", "play:waiting", "play:layer:started", "play:layer:completed", "play:completed",
+    ]  # fmt: skip
+    assert (watcher.returncode, "reconnecting" in err) == (0, True)
+
+
 def test_watching_everything_goes_on_until_interrupted(headrace: Shell) -> None:
     headrace.apply("Stream", STEP)
     play = headrace.play("stream", "-a", "net=1", "-w", "20")
@@ -338,6 +358,27 @@ def test_the_tap_tells_past_and_coming_events_once_and_in_order(headrace: Shell)
     headrace("flow", "run", "tapped-failure", "-w", "20")
     failed = headrace.good("tap", "--state", "FAIL", "--since", "1", "--count", "1").json
     assert failed["type"].startswith("headrace.play.")
+
+
+@pytest.mark.slow
+def test_the_tap_goes_on_after_the_bus_died(headrace: Shell, shared_system: RunningSystem) -> None:
+    headrace.apply("Dead bus", STEP)
+    flow_id = headrace.good("flow", "show", "dead-bus", "-o", "json").json["id"]
+    plays = [headrace.play("dead-bus", "-a", "net=1", "-w", "20")]
+    tap = headrace.start("tap", "--flow", flow_id, "--since", "1")
+    told = _events_until_end(tap)
+    old = shared_system.kill("nats-0")
+    shared_system.wait_restarted("nats-0", old)
+    deadline_s = time.monotonic() + WITHIN_S
+    run = ("flow", "run", "dead-bus", "--key", "after", "-a", "net=2", "-w", "20", "-o", "json")
+    while (again := headrace(*run)).code != 0:
+        assert time.monotonic() < deadline_s, again
+    plays.append(again.json["playId"])
+    told += _events_until_end(tap)
+    tap.send_signal(signal.SIGINT)
+    tap.communicate(timeout=WITHIN_S)
+    assert list(dict.fromkeys(event["subject"] for event in told)) == plays
+    assert len({event["id"] for event in told}) == len(told)
 
 
 def test_the_tap_without_a_bus_says_what_it_needs(headrace: Shell, tmp_path: Path) -> None:
