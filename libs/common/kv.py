@@ -2,8 +2,8 @@
 
 The store answers `qry.kv` and `cmd.kv` (libs/common/messages/kv.py):
 
-- `kv.read` `{companyId, key, flowId, groupId?, scope?, scopeKey?, inherit?, conflict?}` → `{value, found}`. The chain is
-  flow → flow_group → global, from `scope` (default `flow`) on; `inherit: false` reads `scope` alone; `conflict` is
+- `kv.read` `{companyId, key, flowId, groupId?, scope?, scopeKey?, inherit?, conflict?}` → `{value, found}`. The chain
+  is flow → flow_group → global, from `scope` (default `flow`) on; `inherit: false` reads `scope` alone; `conflict` is
   `child` (default), `parent` or `merge`. It reads the log, so it sees every write that was answered before.
 - `kv.set` `{…, key, scope, scopeKey, value, secret?}`, `kv.append` `{…, value}`, `kv.increment` `{…, amount}` →
   `{entry, created}`. Atomic, and a repeat with the same `id` (one of the last sixteen on the entry) changes nothing:

@@ -11,7 +11,8 @@ from tests.fixtures.system import RunningSystem
 
 
 async def records(api: Api, query: str = "") -> list[Json]:
-    return (await api.get(f"/api/audit?size=100&{query}"))["data"]
+    found: list[Json] = (await api.get(f"/api/audit?size=100&{query}"))["data"]
+    return found
 
 
 async def test_a_record_tells_who_did_what_from_where(shared_system: RunningSystem) -> None:

@@ -151,11 +151,12 @@ async def test_a_ref_that_nobody_provides_is_a_warning(shared_system: RunningSys
 async def test_lists_of_flows_are_filtered(shared_system: RunningSystem) -> None:
     async with neighbour(shared_system) as api:
         group = (await api.post("/api/groups", {"name": "Filter"}, status=201))["id"]
-        for name, fields in {
+        made: dict[str, Json] = {
             "a": {"category": "x"},
             "b": {"category": "x", "enabled": False},
             "c": {"groupId": group},
-        }.items():
+        }
+        for name, fields in made.items():
             await api.post("/api/flows", {"name": name, **fields}, status=201)
 
         async def names(query: str) -> list[str]:

@@ -18,12 +18,15 @@ from libs.common.messages.flow import (
     FlowFields,
     FlowUpdated,
     LayerFields,
+    RestoreFlow,
     UpdateFlow,
     UpdateLayer,
 )
 from libs.common.messages.module import ModuleInfo
+from services.store.domain.differences import CHANGES_MAX, differences
 from services.store.domain.flow import LAYERS_MAX, Surroundings, decide
 from services.store.domain.layer import ARGS_BYTES_MAX
+from services.store.domain.warnings import warnings
 
 T0 = datetime(2026, 1, 2, tzinfo=UTC)
 T1 = T0 + timedelta(minutes=1)
@@ -335,3 +338,60 @@ def test_a_flow_holds_so_many_steps() -> None:
     full = msgspec.structs.replace(flow, layers=flow.layers * LAYERS_MAX)
     with pytest.raises(Refused, match=f"at most {LAYERS_MAX} layers"):
         add(full, "2" * 24)
+
+
+def test_differences_are_told_place_by_place_and_layers_by_ref() -> None:
+    before = add(create(name="A"), ref="one", args={"values": {"n": 1, "same": [1, 2]}})
+    after = update(before, name="B", execution={"timeout": 5})
+    renamed = msgspec.structs.replace(before.layers[0], ref="two")
+    after = msgspec.structs.replace(after, layers=(renamed,))
+    found = {change.path: (change.before, change.after) for change in differences(before, after)}
+    assert found["name"] == ("A", "B")
+    assert found["execution.timeout"] == (None, 5)
+    assert found["layers.one"][1] is None
+    assert found["layers.two"][0] is None
+    assert set(found) == {"name", "execution.timeout", "layers.one", "layers.two"}
+    assert differences(before, before) == []
+
+
+def test_true_is_not_one_and_differences_have_an_end() -> None:
+    flow = create(name="A")
+    values = {f"v{n}": n for n in range(CHANGES_MAX + 5)}
+    one, other = add(flow, args={"values": {"x": 1}}), add(flow, args={"values": {"x": True}})
+    assert [change.path for change in differences(one, other)] == ["layers.setValue.args.values.x"]
+    many = add(flow, args={"values": values})
+    changed = add(flow, args={"values": dict.fromkeys(values, "x")})
+    assert len(differences(many, changed)) == CHANGES_MAX
+
+
+def test_a_version_is_restored_but_for_what_the_flow_is() -> None:
+    old = add(create(name="A", category="x"), ref="one")
+    now = msgspec.structs.replace(update(old, name="B", category="y"), layers=())
+    given = msgspec.structs.replace(GIVEN, restored=old)
+    event = decide(command(RestoreFlow, version=old.version), now, given)
+    assert isinstance(event, FlowUpdated)
+    assert event.flow == msgspec.structs.replace(old, version=now.version + 1, updated_at=T1)
+    assert event.changed == ("name", "category", "layers")
+    with pytest.raises(NotFound) as caught:
+        decide(command(RestoreFlow, version=77), now, GIVEN)
+    assert caught.value.code == "FLOW_VERSION_NOT_FOUND"
+
+
+def test_a_read_of_what_nobody_provides_is_warned_of() -> None:
+    flow = add(
+        create(name="A"),
+        ref="a",
+        index=1,
+        args={"values": {"x": "{{ $prev.b.n }}", "y": "{{ $prev.args.n }}"}},
+    )
+    assert warnings(flow, MODULES) == ("layer a reads $prev.b, which no layer provides",)
+    later = add(flow, "2" * 24, name="b", ref="b", index=1)
+    assert warnings(later, MODULES) == ("layer a reads $prev.b, which is not there before it runs",)
+    earlier = add(flow, "2" * 24, name="b", ref="b", index=0)
+    assert warnings(earlier, MODULES) == ()
+    filters = [{"leftValue": "{{ $prev.c.state }}", "operator": "eq", "rightValue": "FAIL"}]
+    filtered = add(create(name="A"), ref="a", filters=filters)
+    assert warnings(filtered, MODULES) == ("layer a reads $prev.c, which no layer provides",)
+    # What a module reads itself is its own.
+    own = add(create(name="A"), ref="a", app_id="template", args={"template": "{{ .b }}", "data": {}})
+    assert warnings(own, MODULES) == ()
