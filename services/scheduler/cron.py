@@ -154,10 +154,10 @@ def _value_problem(text: str, field: _Field) -> str | None:
     if text.isascii() and text.isdigit() and len(text) <= 4:
         if field.low <= int(text) <= field.high:
             return None
-        return f"{text} is not a {field.what} ({field.low} to {field.high})"
+        return f"{text} is no {field.what} ({field.low} to {field.high})"
     if text.isalpha() and field.names:
         return f"unknown name {text}"
-    return f"{text!r} is not a {field.what}" if text else f"a {field.what} is missing"
+    return f"{text!r} is no {field.what}" if text else f"a {field.what} is missing"
 
 
 def _value(text: str, field: _Field) -> int:

@@ -60,7 +60,7 @@ async def test_a_schedule_starts_plays_with_its_args_and_tells_of_them(api: Api)
     ("fields", "words"),
     [
         ({"cron": "0 9 * * MOON"}, '"0 9 * * MOON": field 5: unknown name MOON'),
-        ({"cron": "61 * * * *"}, "field 1: 61 is not a minute (0 to 59)"),
+        ({"cron": "61 * * * *"}, "field 1: 61 is no minute (0 to 59)"),
         ({"cron": None}, "exactly one of cron and every"),
         ({"timezone": "Mars/Olympus"}, "is no IANA time zone"),
         ({"flowId": "0" * 24}, "flowId: no flow"),
