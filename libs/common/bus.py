@@ -15,6 +15,7 @@ import structlog
 from libs.common import ids
 from libs.common.connection import REQUEST_TIMEOUT_S, Connection, Subscription
 from libs.common.errors import Conflict, TooLarge, Unavailable
+from libs.common.group import Appended, GroupCommit
 from libs.common.wire import Message, header_block, parse_headers
 
 __all__ = [
@@ -40,13 +41,6 @@ class Stored(NamedTuple):
     sequence: int
     data: bytes
     headers: dict[str, str]
-
-
-class Appended(NamedTuple):
-    """A stored message's place; `duplicate` when the server had it already."""
-
-    sequence: int
-    duplicate: bool
 
 
 class Expected(NamedTuple):
@@ -92,6 +86,11 @@ _decode_ack = msgspec.json.Decoder(_PubAck).decode
 class Bus(Connection):
     """A connection with the streams of JetStream behind it. Make it with `connect`."""
 
+    def __init__(self, *parts: Any) -> None:
+        """Take over a connection that `connect` made."""
+        super().__init__(*parts)
+        self._groups: dict[str, GroupCommit] = {}
+
     async def append(
         self,
         subject: str,
@@ -117,13 +116,29 @@ class Bus(Connection):
         delay_s = APPEND_RETRY_DELAY_S
         while True:
             try:
-                return await self._append_once(subject, data, block)
+                return await self._append_grouped(subject, data, block)
             except Unavailable as error:
                 if give_up_at is not None and self._loop.time() + delay_s > give_up_at:
                     raise
                 log.warning("append_retried", subject=subject, reason=error.message)
             await asyncio.sleep(delay_s * (0.5 + ids.chance() / 2))
             delay_s = min(delay_s * 2, APPEND_RETRY_DELAY_S_MAX)
+
+    async def _append_grouped(self, subject: str, data: bytes, block: Mapping[str, str]) -> Appended:
+        group = self._group_of(subject)
+        if group is None:
+            return await self._append_once(subject, data, block)
+        return await group.append(subject, data, block)
+
+    def _group_of(self, subject: str) -> GroupCommit | None:
+        # Only commands and commits of plays come in numbers that make the disk a queue; a batch stays in one stream.
+        kind, noun, shard = subject.split(".", 3)[:3]
+        if noun != "play" or kind not in {"cmd", "evt"}:
+            return None
+        group = self._groups.get(shard)
+        if group is None:
+            group = self._groups[shard] = GroupCommit(self, self._append_once)
+        return group
 
     async def _append_once(self, subject: str, data: bytes, block: Mapping[str, str]) -> Appended:
         message = await self.request(subject, data, headers=block, timeout_s=APPEND_TIMEOUT_S)
