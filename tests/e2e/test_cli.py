@@ -4,17 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from tests.docs import pages
+from tests.e2e.shell import HEADRACE, WITHIN_S, Shell
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
-HEADRACE = Path(sys.executable).with_name("headrace")
-WITHIN_S = 30.0
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
 BROKEN = {"ref": "oops", "appId": "var", "args": {"values": {"n": "{{ div 1 0 }}"}}}
@@ -38,62 +37,6 @@ FULL = {
         },
     ],
 }
-
-
-class Said(NamedTuple):
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Runs `headrace` with a home and a configuration of its own."""
-
-    def __init__(self, system: RunningSystem, config: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-        self.environ = {**kept, "HEADRACE_HOME": str(system.home), "XDG_CONFIG_HOME": str(config)}
-        self.config = config
-
-    def __call__(self, *arguments: str, said: str = "", environ: dict[str, str] | None = None) -> Said:
-        done = subprocess.run(
-            [HEADRACE, *arguments],
-            input=said,
-            env=self.environ | (environ or {}),
-            capture_output=True,
-            text=True,
-            timeout=WITHIN_S,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
-
-    def good(self, *arguments: str, said: str = "") -> Said:
-        done = self(*arguments, said=said)
-        assert done.code == 0, done
-        return done
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [HEADRACE, *arguments],
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def apply(self, name: str, *layers: Any, **fields: Any) -> None:
-        self.good("flow", "apply", "-f", "-", said=json.dumps({"name": name, "layers": layers, **fields}))
-
-    def play(self, flow: str, *arguments: str) -> str:
-        return str(self.good("flow", "run", flow, "-o", "json", *arguments).json["playId"])
-
-    def version(self, flow: str) -> int:
-        return int(self.good("flow", "show", flow, "-o", "json").json["version"])
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +65,7 @@ def test_login_without_arguments_takes_the_secrets_of_the_local_system(
     shared_system: RunningSystem, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    (home / "run").mkdir(parents=True)
-    (home / "run" / "url").write_text(shared_system.base_url + "\n")
-    secrets = {"HEADRACE_ADMIN_EMAIL": EMAIL, "HEADRACE_ADMIN_PASSWORD": PASSWORD}
-    (home / "secrets.json").write_text(json.dumps(secrets))
+    _copy_home(shared_system, home)
     shell = Shell(shared_system, tmp_path / "config")
     shell.environ["HEADRACE_HOME"] = str(home)
     assert EMAIL in shell.good("login").out
@@ -397,6 +337,35 @@ def test_a_reader_that_goes_away_ends_the_tap_quietly(headrace: Shell) -> None:
     assert tap.stderr.read() == ""
     tap.stderr.close()
     assert tap.wait(WITHIN_S) == 141
+
+
+# ── its page ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path) -> None:
+    _copy_home(shared_system, tmp_path / ".headrace")
+    blocks = [block.text for block in pages.blocks("docs/cli.md") if "run" in block.marks]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={"PATH": f"{HEADRACE.parent}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")},
+        capture_output=True,
+        text=True,
+        timeout=3 * WITHIN_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.count("invoice-check-cli: unchanged, version 4") == 2
+
+
+def _copy_home(system: RunningSystem, home: Path) -> None:
+    """Make a home as `up` leaves it when it made the admin itself."""
+    (home / "run").mkdir(parents=True)
+    for name in ("url", "env.json"):
+        (home / "run" / name).write_text((system.home / "run" / name).read_text())
+    secrets = {"HEADRACE_ADMIN_EMAIL": EMAIL, "HEADRACE_ADMIN_PASSWORD": PASSWORD}
+    (home / "secrets.json").write_text(json.dumps(secrets))
 
 
 def _events_until_end(tap: "subprocess.Popen[str]") -> list[dict[str, Any]]:

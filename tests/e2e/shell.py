@@ -1,0 +1,69 @@
+"""Runs the real `headrace` for tests, with a home and a configuration of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.fixtures.system import RunningSystem
+
+HEADRACE = Path(sys.executable).with_name("headrace")
+WITHIN_S = 30.0
+
+
+class Said(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs `headrace` with a home and a configuration of its own."""
+
+    def __init__(self, system: RunningSystem, config: Path) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+        self.environ = {**kept, "HEADRACE_HOME": str(system.home), "XDG_CONFIG_HOME": str(config)}
+        self.config = config
+
+    def __call__(self, *arguments: str, said: str = "", environ: dict[str, str] | None = None) -> Said:
+        done = subprocess.run(
+            [HEADRACE, *arguments],
+            input=said,
+            env=self.environ | (environ or {}),
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def good(self, *arguments: str, said: str = "") -> Said:
+        done = self(*arguments, said=said)
+        assert done.code == 0, done
+        return done
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [HEADRACE, *arguments],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def apply(self, name: str, *layers: Any, **fields: Any) -> None:
+        self.good("flow", "apply", "-f", "-", said=json.dumps({"name": name, "layers": layers, **fields}))
+
+    def play(self, flow: str, *arguments: str) -> str:
+        return str(self.good("flow", "run", flow, "-o", "json", *arguments).json["playId"])
+
+    def version(self, flow: str) -> int:
+        return int(self.good("flow", "show", flow, "-o", "json").json["version"])
