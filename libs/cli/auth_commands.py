@@ -10,7 +10,7 @@ from libs.cli.client import Client
 from libs.cli.connect import client_of
 from libs.cli.errors import LOGGED_OUT, OK, USAGE, Answered, CommandFailed
 from libs.cli.output import Printer
-from libs.cli.places import Places
+from libs.cli.places import COOKIE, Places
 
 PASSWORD = "HEADRACE_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 LOCAL_EMAIL = "HEADRACE_ADMIN_EMAIL"
@@ -30,7 +30,7 @@ async def log_in(arguments: argparse.Namespace) -> int:
     password = os.environ.get(PASSWORD) or (places.local_secret(LOCAL_PASSWORD) if is_local_admin else "")
     if not password:
         password = await _asked(email, url)
-    async with Client.connected(url) as client:
+    async with Client.connected(url, {}) as client:
         try:
             opened = await client.log_in(email, password)
         except Answered as error:
@@ -46,9 +46,9 @@ async def log_out(arguments: argparse.Namespace) -> int:
     """End the session, at the system and here."""
     places = Places(os.environ)
     url = places.url(arguments.url)
-    secret = places.session(url)
+    session = {"Cookie": f"{COOKIE}={places.session(url)}"}
     try:
-        async with Client.connected(url, secret) as client:
+        async with Client.connected(url, session) as client:
             await client.call("POST", "/api/auth/logout")
     except Answered as error:
         # A session that is over already is what was asked for.

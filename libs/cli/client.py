@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 
 from libs.cli.errors import FAILED, LOGGED_OUT, UNREACHABLE, Answered, CommandFailed
+from libs.cli.places import COOKIE
 
-COOKIE = "sid"
 CONNECT_S_MAX = 5.0
 # Above the longest `?wait=` of a run.
 CALL_S_MAX = 90.0
@@ -38,13 +38,12 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, secret: str = "") -> AsyncIterator[Self]:
-        """Call this system, with this session, until the end of the block."""
-        headers = {"Cookie": f"{COOKIE}={secret}"} if secret else {}
+    async def connected(cls, url: str, credential: Mapping[str, str]) -> AsyncIterator[Self]:
+        """Call this system, with this header that tells who calls (or none), until the end of the block."""
         timeout = aiohttp.ClientTimeout(total=CALL_S_MAX, sock_connect=CONNECT_S_MAX)
         # No jar: a cookie goes where it was opened, and nowhere else.
         jar = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout, cookie_jar=jar) as http:
+        async with aiohttp.ClientSession(headers=credential, timeout=timeout, cookie_jar=jar) as http:
             yield cls(url, http)
 
     async def call(self, method: str, path: str, body: Json = None, query: Query | None = None) -> Json:

@@ -20,7 +20,8 @@ def _auth(commands: "Commands[Parser]") -> None:
         """
 Open a session and keep it, in a file that only you may read, for one hour of calls. Without arguments it finds the
 system that runs in HEADRACE_HOME (.headrace) and logs in as its admin. The password comes from HEADRACE_PASSWORD, or
-is asked for; it is never an argument, for those can be seen by others.
+is asked for; it is never an argument, for those can be seen by others. Programs need no login: commands use the API
+key in HEADRACE_API_KEY where it is set.
 """,
         """
   headrace login                                            the system on this machine

@@ -14,5 +14,5 @@ async def client_of(arguments: argparse.Namespace) -> AsyncIterator[Client]:
     """Call the system that the arguments name, as who logged in there. Raises CommandFailed when nobody did."""
     places = Places(os.environ)
     url = places.url(arguments.url)
-    async with Client.connected(url, places.session(url)) as client:
+    async with Client.connected(url, places.credential(url)) as client:
         yield client

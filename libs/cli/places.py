@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from libs.cli.errors import LOGGED_OUT, UNREACHABLE, USAGE, CommandFailed
 
 HOME_USUAL = ".headrace"
+COOKIE = "sid"
 NO_SYSTEM = (
     "no system found: start one with `headrace up`, or name one with --url or HEADRACE_URL "
     "({url_file} does not exist)"
@@ -64,8 +65,18 @@ class Places:
         """Return the secret of the session at this URL. Raises CommandFailed when nobody has logged in."""
         kept = _read(self.sessions_file).get("sessions", {}).get(url)
         if not kept:
-            raise CommandFailed(f"not logged in at {url}: run `headrace login`", LOGGED_OUT)
+            raise CommandFailed(
+                f"not logged in at {url}: run `headrace login`, or set HEADRACE_API_KEY", LOGGED_OUT
+            )
         return str(kept)
+
+    def credential(self, url: str) -> dict[str, str]:
+        """Return the header that tells who calls: the API key of HEADRACE_API_KEY, or the session at this URL.
+
+        Raises as `session`.
+        """
+        key = self._environ.get("HEADRACE_API_KEY")
+        return {"Authorization": f"Bearer {key}"} if key else {"Cookie": f"{COOKIE}={self.session(url)}"}
 
     def keep_session(self, url: str, secret: str) -> None:
         """Write a session down where only its owner may read it; its URL becomes that of the last login."""

@@ -1,5 +1,6 @@
 """`headrace` as people run it: a process of its own, against a running system."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.docs import pages
+from tests.e2e.api import Api
 from tests.e2e.shell import HEADRACE, WITHIN_S, Shell
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
@@ -83,6 +85,18 @@ def test_a_session_ends_with_logout(shared_system: RunningSystem, tmp_path: Path
     (tmp_path / "headrace" / "sessions.json").write_text(kept)
     over = shell("whoami")
     assert (over.code, "UNAUTHORIZED" in over.err, "headrace login" in over.err) == (4, True, True)
+
+
+def test_a_program_calls_with_an_api_key_and_without_a_login(
+    shared_system: RunningSystem, tmp_path: Path
+) -> None:
+    shell = Shell(shared_system, tmp_path)
+    shell.environ["HEADRACE_API_KEY"] = asyncio.run(_api_key(shared_system))
+    shell.apply("By a program", STEP)
+    assert shell.good("flow", "run", "by-a-program", "-a", "net=1", "--watch").code == 0
+    assert list(tmp_path.iterdir()) == []
+    refused = shell("flow", "list", environ={"HEADRACE_API_KEY": "made.up.key"})
+    assert (refused.code, "UNAUTHORIZED" in refused.err) == (4, True)
 
 
 def test_a_wrong_password_is_refused(shared_system: RunningSystem, tmp_path: Path) -> None:
@@ -357,6 +371,12 @@ def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count("invoice-check-cli: unchanged, version 4") == 2
+
+
+async def _api_key(system: RunningSystem) -> str:
+    async with Api.logged_in(system) as api:
+        issued = await api.post("/api/auth/api-keys", {"name": "ci", "scopes": ["standard"]}, status=201)
+    return str(issued["token"])
 
 
 def _copy_home(system: RunningSystem, home: Path) -> None:

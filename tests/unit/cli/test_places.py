@@ -59,6 +59,13 @@ def test_sessions_are_kept_apart_and_for_their_owner_only(environ: dict[str, str
     assert [path.name for path in places.sessions_file.parent.iterdir()] == ["sessions.json"]
 
 
+def test_an_api_key_goes_before_a_session(environ: dict[str, str]) -> None:
+    Places(environ).keep_session("http://a:1", "s")
+    assert Places(environ).credential("http://a:1") == {"Cookie": "sid=s"}
+    with_key = Places({**environ, "HEADRACE_API_KEY": "k"})
+    assert with_key.credential("http://b:1") == {"Authorization": "Bearer k"}
+
+
 def test_without_a_configuration_folder_it_is_the_usual_one(tmp_path: Path) -> None:
     assert Places({"HOME": str(tmp_path)}).sessions_file == tmp_path / ".config/headrace/sessions.json"
 
