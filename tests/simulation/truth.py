@@ -40,6 +40,7 @@ class Truth(msgspec.Struct, kw_only=True):
     retries: set[tuple[str, int]] = set()
     facts: set[tuple[str, str]] = set()
     cancelled_at: float | None = None
+    lapsed: bool = False  # its driving command was acknowledged too early: only the sweep can save it
     timer: str = ""  # the wait whose timer was set last
 
 
@@ -247,7 +248,11 @@ class Laws(Observer):
                 self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
             return
         drives = play.driver is not None and play.driver.sequence == kept.sequence
-        if drives and play.status == "RUN":
+        if drives and play.status == "RUN" and verb == "revive" and self.faults["stall"]:
+            # A handler that found the driver alive was frozen before its ack, and a redelivery of the same command
+            # took the play meanwhile. No rule of the protocol closes this; the sweep is the net.
+            truth.lapsed = True
+        elif drives and play.status == "RUN":
             self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
         if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
             self.fail("I1", key.play_id, "parked without a timer")

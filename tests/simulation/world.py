@@ -163,7 +163,18 @@ class World:
         while unfinished := self.laws.unfinished():
             if self.loop.time() > give_up_at:
                 raise Violated(f"I1: not at rest {REST_S:g} s after the last fault: {'; '.join(unfinished)}")
+            self._sweep()
             await asyncio.sleep(SETTLE_S)
+
+    def _sweep(self) -> None:
+        """Revive what lost its safety net and has no driver, as the scheduler does after ten minutes."""
+        for n, key in enumerate(self._keys):
+            truth = self.laws.plays.get(key.play_id)
+            if truth is None or not truth.lapsed or truth.play.status != "RUN":
+                continue
+            if not self.laws.drives.get(key.play_id):
+                truth.lapsed = False
+                self._revive(n)
 
     def _at(self, base_s: float, *events: tuple[Any, ...]) -> None:
         for at, act, *args in events:
