@@ -1,4 +1,4 @@
-"""Access (spec flow8 sections 4, 19 and 20): sessions, companies apart from each other, hostile input on every write."""
+"""Access (spec flow8 sections 4, 19, 20): sessions, companies apart from each other, hostile bodies on every write."""
 
 import re
 from http.cookies import SimpleCookie
