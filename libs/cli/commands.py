@@ -1,6 +1,7 @@
 """The commands for people who use a system: their parsers, with help that teaches."""
 
 import argparse
+import json
 from collections.abc import Callable
 
 from libs.cli import completion
@@ -314,15 +315,18 @@ def _remote(words: Parser, module: str, function: str) -> None:
 
 
 def _pair(text: str) -> tuple[str, object]:
-    import json
-
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {text}")
     try:
-        return key, json.loads(value)
+        return key, json.loads(value, parse_constant=_no_number)
     except ValueError:
         return key, value
+
+
+def _no_number(word: str) -> None:
+    # NaN and Infinity are words in JSON, whatever Python makes of them.
+    raise ValueError(word)
 
 
 def _wait_s(text: str) -> float:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.fixtures.system import RunningSystem
+from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 WITHIN_S = 30.0
@@ -67,3 +67,12 @@ class Shell:
 
     def version(self, flow: str) -> int:
         return int(self.good("flow", "show", flow, "-o", "json").json["version"])
+
+
+def copy_home(system: RunningSystem, home: Path) -> None:
+    """Make a home as `up` leaves it when it made the admin itself."""
+    (home / "run").mkdir(parents=True)
+    for name in ("url", "env.json"):
+        (home / "run" / name).write_text((system.home / "run" / name).read_text())
+    secrets = {"HEADRACE_ADMIN_EMAIL": EMAIL, "HEADRACE_ADMIN_PASSWORD": PASSWORD}
+    (home / "secrets.json").write_text(json.dumps(secrets))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs import pages
 from tests.e2e.api import Api
-from tests.e2e.shell import HEADRACE, WITHIN_S, Shell
+from tests.e2e.shell import HEADRACE, WITHIN_S, Shell, copy_home
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
@@ -67,7 +67,7 @@ def test_login_without_arguments_takes_the_secrets_of_the_local_system(
     shared_system: RunningSystem, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    _copy_home(shared_system, home)
+    copy_home(shared_system, home)
     shell = Shell(shared_system, tmp_path / "config")
     shell.environ["HEADRACE_HOME"] = str(home)
     assert EMAIL in shell.good("login").out
@@ -358,7 +358,7 @@ def test_a_reader_that_goes_away_ends_the_tap_quietly(headrace: Shell) -> None:
 
 @pytest.mark.slow
 def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path) -> None:
-    _copy_home(shared_system, tmp_path / ".headrace")
+    copy_home(shared_system, tmp_path / ".headrace")
     blocks = [block.text for block in pages.blocks("docs/cli.md") if "run" in block.marks]
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
@@ -377,15 +377,6 @@ async def _api_key(system: RunningSystem) -> str:
     async with Api.logged_in(system) as api:
         issued = await api.post("/api/auth/api-keys", {"name": "ci", "scopes": ["standard"]}, status=201)
     return str(issued["token"])
-
-
-def _copy_home(system: RunningSystem, home: Path) -> None:
-    """Make a home as `up` leaves it when it made the admin itself."""
-    (home / "run").mkdir(parents=True)
-    for name in ("url", "env.json"):
-        (home / "run" / name).write_text((system.home / "run" / name).read_text())
-    secrets = {"HEADRACE_ADMIN_EMAIL": EMAIL, "HEADRACE_ADMIN_PASSWORD": PASSWORD}
-    (home / "secrets.json").write_text(json.dumps(secrets))
 
 
 def _events_until_end(tap: "subprocess.Popen[str]") -> list[dict[str, Any]]:

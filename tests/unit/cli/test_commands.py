@@ -100,6 +100,24 @@ def test_what_cannot_be_used_is_refused_before_anything_is_called(
 
 
 @pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("5", 5),
+        ("true", True),
+        ('"5"', "5"),
+        ("[1]", [1]),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("NaN", "NaN"),
+        ("0x", "0x"),
+    ],
+)
+def test_a_value_is_json_where_it_is_json_and_text_where_it_is_not(given: str, value: object) -> None:
+    arguments = cli.parser().parse_args(["flow", "run", "x", "-a", f"key={given}"])
+    assert arguments.arg == [("key", value)]
+
+
+@pytest.mark.parametrize(
     ("typed", "found"),
     [
         (["fl"], {"flow"}),
