@@ -22,7 +22,8 @@ from services.scheduler.sweep import remind, sweep
 
 QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
-FIRE_SLOTS = 384
+# Most of them wait for their time.
+FIRE_SLOTS = 12_000
 STOP_GRACE_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -37,14 +38,16 @@ class App:
         self._clock = SystemClock()
         self._time = ServerClock(bus, subjects.SCHEDULES, self._clock)
         self._log = ScheduleLog(bus, config.shards)
+        self._fires = Fires(self._log, self._time)
         self._sweeper: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._consumer: PullConsumer | None = None
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         """Answer commands, take fires, and begin to sweep. Raises Unavailable when the bus does not answer."""
         await self._time.start()
-        fires = Fires(self._log, self._time)
+        fires = self._fires
         commands = Commands(self._log, fires, self._time)
         decided = (
             m.CreateSchedule,
@@ -63,17 +66,20 @@ class App:
             self._bus, subjects.SCHEDULES, FIRE_CONSUMER, slots=FIRE_SLOTS, handler=fires.handle
         )
         await self._consumer.start()
+        self._keeper = asyncio.create_task(self._fires.keep_alive(), name="keep fires alive")
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
 
     async def stop(self) -> None:
         """Take nothing more, finish what was begun."""
+        self._fires.stop()
         if self._subscription is not None:
             await self._subscription.close()
         if self._consumer is not None:
             await self._consumer.stop(grace_s=STOP_GRACE_S)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for task in (self._sweeper, self._keeper):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._time.stop()
 
     def checks(self) -> Mapping[str, health.Check]:

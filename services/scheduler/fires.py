@@ -4,6 +4,7 @@ Any scheduler may get any fire command, twice or late, and may die at any point:
 finds what an earlier attempt left (docs/schedules.md).
 """
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
@@ -17,10 +18,14 @@ from libs.common.consumer import Delivery
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages import schedule as m
 from libs.common.subjects import ScheduleKey, parse_fire
+from libs.common.topology import FIRE_ACK_WAIT_S
 from services.scheduler import firing
 from services.scheduler.schedule_log import Known, fire_id
 
 ATTEMPTS_MAX = 10
+# A third of what the server waits for a sign of life; also how often a waiting command looks at the clock.
+HEARTBEAT_S = FIRE_ACK_WAIT_S / 3
+DECIDING_MAX = 512
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +59,26 @@ class Fires:
     def __init__(self, schedules: Log, clock: Time) -> None:
         self._log = schedules
         self._clock = clock
+        self._turns = asyncio.Semaphore(DECIDING_MAX)
+        self._stopping = False
+        self._held: set[Delivery] = set()
+
+    def stop(self) -> None:
+        """Wait for nothing more: commands whose time has not come are left to another scheduler."""
+        self._stopping = True
+
+    async def keep_alive(self) -> None:
+        """Tell the server, until cancelled, that the commands held here are worked on."""
+        while True:
+            held = list(self._held)
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                for delivery in held:
+                    if delivery in self._held:
+                        await delivery.in_progress()
+            except Unavailable as error:
+                # NATS is away: what is held here comes again.
+                log.warning("fires_not_kept", held=len(held), error=error.message)
 
     async def handle(self, delivery: Delivery) -> None:
         """Handle one delivered fire command; it is left for redelivery when the log does not answer."""
@@ -67,17 +92,42 @@ class Fires:
             )
             await delivery.ack()
             return
-        with trace.continued("schedule fire", envelope.traceparent, schedule=key.schedule_id):
-            await self.fire(key, command)
+        self._held.add(delivery)
+        try:
+            await self._handle(delivery, key, command, envelope.traceparent)
+        finally:
+            self._held.discard(delivery)
+
+    async def _handle(
+        self, delivery: Delivery, key: ScheduleKey, command: m.WakeSchedule, traceparent: str
+    ) -> None:
+        async with self._turns:
+            known = await self._log.schedule(key)
+        is_current = known is not None and known.schedule.revision == command.revision
+        if is_current and not await self._wait(command):
+            return
+        with trace.continued("schedule fire", traceparent, schedule=key.schedule_id):
+            async with self._turns:
+                await self.fire(key, command, known if is_current else None)
         await delivery.ack()
 
-    async def fire(self, key: ScheduleKey, command: m.WakeSchedule) -> None:
+    async def _wait(self, command: m.WakeSchedule) -> bool:
+        """Keep a command until its time; False when it must be left to another scheduler."""
+        while (left_s := (command.at - self._clock.now()).total_seconds()) > 0:
+            if self._stopping:
+                return False
+            await asyncio.sleep(min(left_s, HEARTBEAT_S))
+        return True
+
+    async def fire(self, key: ScheduleKey, command: m.WakeSchedule, known: Known | None = None) -> None:
         """Do what this revision of a schedule has to do now; harmless when it was done before.
 
-        Raises Unavailable when the log does not answer: the command must come again.
+        `known` is what was read of it a moment ago: the commit finds out when that is outdated. Raises
+        Unavailable when the log does not answer: the command must come again.
         """
-        for _ in range(ATTEMPTS_MAX):
-            known = await self._log.schedule(key)
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt > 0 or known is None:
+                known = await self._log.schedule(key)
             if known is None or known.schedule.revision < command.revision:
                 known = await self._log.schedule(key, leader=True)
             if known is None:
