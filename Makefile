@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench lock clean
+.PHONY: help setup run test check format bench contracts lock clean
 
 STAMP := .venv/.installed
 COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
@@ -31,6 +31,9 @@ format: setup  ## Format the code and fix what ruff can fix by itself
 
 bench: setup  ## Measure plays per second, latency and CPU per play on this machine
 	@exec .venv/bin/python -m tests.bench $(ARGS)
+
+contracts: setup  ## Write docs/contracts/openapi.json and asyncapi.json anew from the code
+	.venv/bin/python -m services.gateway.contracts docs/contracts
 
 lock: setup  ## Write the lock files anew from pyproject.toml
 	$(COMPILE) --upgrade --extra local --group dev pyproject.toml --output-file requirements.lock

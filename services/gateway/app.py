@@ -14,6 +14,7 @@ from services.gateway.cors import Origins
 from services.gateway.parts import Parts, assemble
 from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
+from services.gateway.routes.documents import DocumentRoutes
 from services.gateway.routes.events import EventRoutes
 from services.gateway.routes.flows import FlowRoutes
 from services.gateway.routes.groups import GroupRoutes
@@ -38,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 def routes(parts: Parts, origins: Origins) -> list[Route]:
     """Return every endpoint of the gateway."""
-    return [
+    table = [
         *HealthRoutes(parts.health).routes(),
         *AuthRoutes(parts).routes(),
         *KeyRoutes(parts).routes(),
@@ -55,6 +56,9 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
         *EventRoutes(parts, origins).routes(),
         *SocketRoutes(parts, origins).routes(),
     ]
+    # They describe the whole table, themselves included.
+    table += DocumentRoutes(table).routes()
+    return table
 
 
 class App:

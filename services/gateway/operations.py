@@ -23,7 +23,10 @@ class Parameter(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A good answer. `shape` is a type that msgspec knows, None for no body; `page` wraps it in a list's envelope."""
+    """A good answer. `page` wraps its shape in a list's envelope.
+
+    `shape` is a type that msgspec knows, a tuple of them when it is any of these, None for no body.
+    """
 
     status: int
     shape: Any

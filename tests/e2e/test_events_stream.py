@@ -32,7 +32,7 @@ async def test_a_play_is_heard_while_it_waits_and_goes_on(api: Api) -> None:
     flow = await api.create_flow("Heard", GATE)
     play_id = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
     async with api.events(play_id) as events:
-        kinds = []
+        kinds: list[str] = []
         while not kinds or kinds[-1] != "play:waiting":
             event = await events.next()
             assert event is not None

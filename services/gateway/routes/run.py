@@ -63,7 +63,7 @@ class RunRoutes:
         """Return the endpoint."""
         return [Route("POST", "/api/flows/{id}/run", self._run, "run")]
 
-    @operation(PlayAccepted | PlayEnded, body=_fields, body_optional=True, query=WAIT, refusals=(409, 429))
+    @operation((PlayEnded, PlayAccepted), body=_fields, body_optional=True, query=WAIT, refusals=(409, 429))
     async def _run(self, call: Call) -> web.Response:
         """Start a play of a flow.
 
