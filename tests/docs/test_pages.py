@@ -12,6 +12,7 @@ from libs.common import codec, config, subjects, topology
 from tests.docs import pages
 
 BUS, OPERATIONS, ARCHITECTURE = "docs/bus.md", "docs/operations.md", "docs/architecture.md"
+SCHEDULE = subjects.ScheduleKey("<company>", "<id>")
 # Each subject as the code spells it, with the words of the page for its parts.
 KEY: Any = subjects.PlayKey("<shard>", "<company>", "<flow>", "<play>")  # type: ignore[arg-type]
 SUBJECTS = {
@@ -27,6 +28,12 @@ SUBJECTS = {
     f"{subjects.PROJECTED}.<stream>",
     subjects.command("<noun>"),
     subjects.query("<noun>"),
+    SCHEDULE.fire,
+    SCHEDULE.events,
+    SCHEDULE.timer,
+    f"live{SCHEDULE.events.removeprefix('evt')}",
+    subjects.kv("<company>", "<scope>", "<scopeKey>", "<id>"),
+    subjects.key_use("<company>", "<key>"),
 }
 PREFIXES = ("cmd.", "evt.", "tmr.", "live.", "ctl.", "qry.")
 LIMIT = re.compile(r"`([A-Z][A-Z0-9_]+)`")
