@@ -146,8 +146,8 @@ def document() -> Json:
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": {
-            f"{'hear' if name in {'socket', 'events'} else 'read'}{name[0].upper()}{name[1:]}": {
-                "action": "receive",
+            f"send{name[0].upper()}{name[1:]}": {
+                "action": "send",
                 "channel": {"$ref": f"#/channels/{name}"},
             }
             for name in channels

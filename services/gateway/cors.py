@@ -6,7 +6,7 @@ from services.gateway.positions import HEADER
 
 MAX_AGE_S = 600
 METHODS = "GET, POST, PUT, DELETE"
-REQUEST_HEADERS = f"Authorization, Content-Type, Prefer, traceparent, {HEADER}"
+REQUEST_HEADERS = f"Authorization, Content-Type, Last-Event-ID, Prefer, traceparent, {HEADER}"
 
 
 class Origins:
