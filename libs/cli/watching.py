@@ -1,6 +1,7 @@
 """Watching plays: live frames from the socket, resumed where a connection broke, and what they say in a line."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ STATES_ENDED = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 RECONNECT_PAUSE_S = 0.2
 RECONNECT_PAUSE_S_MAX = 5.0
 RECONNECT_ATTEMPTS_MAX = 20
-# How long a play that has ended is looked for in the log, which forgets after some days.
+# How long the next event of a play that has ended is looked for in the log, which forgets after some days.
 PAST_S_MAX = 5.0
 STATE_CHARS = 8
 EVENT_CHARS = 16
@@ -54,8 +55,14 @@ async def watch(client: Client, printer: Printer, play_id: str) -> int:
     """
     play = await client.call("GET", f"/api/plays/{play_id}")
     try:
-        async with asyncio.timeout(PAST_S_MAX if play["state"] in STATES_ENDED else None):
-            await _frames(client, printer, {"playId": play_id}, since=FROM_THE_BEGINNING)
+        async with asyncio.timeout(None) as silence:
+
+            def heard() -> None:
+                if play["state"] in STATES_ENDED:
+                    silence.reschedule(asyncio.get_running_loop().time() + PAST_S_MAX)
+
+            heard()
+            await _frames(client, printer, {"playId": play_id}, since=FROM_THE_BEGINNING, heard=heard)
     except _Over as over:
         return exit_code_of(over.state)
     except TimeoutError:
@@ -71,7 +78,12 @@ async def watch_all(client: Client, printer: Printer, *, flow: str | None, since
 
 
 async def _frames(
-    client: Client, printer: Printer, query: dict[str, str | None], *, since: str | None
+    client: Client,
+    printer: Printer,
+    query: dict[str, str | None],
+    *,
+    since: str | None,
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Print frames for ever; `since` moves on with each. Raises _Over with the end of a single watched play."""
     alone = query.get("playId") is not None
@@ -86,6 +98,7 @@ async def _frames(
                         break
                     frame = message.json()
                     attempts, since = 0, str(frame["sequence"])
+                    heard()
                     if printer.json:
                         printer.entry(frame)
                     else:

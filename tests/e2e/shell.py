@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from libs.common.bus import Bus
+from tests.e2e.api import Api
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
 HEADRACE = Path(sys.executable).with_name("headrace")
@@ -76,3 +78,18 @@ def copy_home(system: RunningSystem, home: Path) -> None:
         (home / "run" / name).write_text((system.home / "run" / name).read_text())
     secrets = {"HEADRACE_ADMIN_EMAIL": EMAIL, "HEADRACE_ADMIN_PASSWORD": PASSWORD}
     (home / "secrets.json").write_text(json.dumps(secrets))
+
+
+async def api_key(system: RunningSystem) -> str:
+    """Issue an API key to the admin and return its token."""
+    async with Api.logged_in(system) as api:
+        issued = await api.post("/api/auth/api-keys", {"name": "ci", "scopes": ["standard"]}, status=201)
+    return str(issued["token"])
+
+
+async def forget(system: RunningSystem, play_id: str) -> None:
+    """Take a play out of the log, as its age would."""
+    bus = await Bus.connect(system.env()["HEADRACE_NATS_URL"], name="test")
+    answer = await bus.api("STREAM.PURGE.PLAYS_0", {"filter": f"evt.play.*.*.*.{play_id}.*"})
+    await bus.close()
+    assert answer["purged"] > 0, answer

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.docs import pages
-from tests.e2e.api import Api
-from tests.e2e.shell import HEADRACE, WITHIN_S, Shell, copy_home
+from tests.e2e.shell import HEADRACE, WITHIN_S, Shell, api_key, copy_home, forget
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
 
+pytestmark = pytest.mark.slow
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
 BROKEN = {"ref": "oops", "appId": "var", "args": {"values": {"n": "{{ div 1 0 }}"}}}
@@ -91,7 +91,7 @@ def test_a_program_calls_with_an_api_key_and_without_a_login(
     shared_system: RunningSystem, tmp_path: Path
 ) -> None:
     shell = Shell(shared_system, tmp_path)
-    shell.environ["HEADRACE_API_KEY"] = asyncio.run(_api_key(shared_system))
+    shell.environ["HEADRACE_API_KEY"] = asyncio.run(api_key(shared_system))
     shell.apply("By a program", STEP)
     assert shell.good("flow", "run", "by-a-program", "-a", "net=1", "--watch").code == 0
     assert list(tmp_path.iterdir()) == []
@@ -223,6 +223,17 @@ def test_watching_shows_a_play_from_its_beginning_to_its_end(headrace: Shell) ->
     assert headrace("flow", "run", "watched-failure", "--watch").code == 1
 
 
+def test_a_play_that_the_log_has_forgotten_is_told_by_its_end(
+    headrace: Shell, shared_system: RunningSystem
+) -> None:
+    headrace.apply("Forgotten", BROKEN)
+    play_id = json.loads(headrace("flow", "run", "forgotten", "-w", "20", "-o", "json").out)["playId"]
+    asyncio.run(forget(shared_system, play_id))
+    told = headrace("play", "watch", play_id)
+    assert (told.code, "no events of this play" in told.err) == (1, True)
+    assert "EXPRESSION_ERROR" in told.out
+
+
 def test_an_approval_is_given_and_refused_by_people(headrace: Shell) -> None:
     headrace.apply("Gated", GATE)
     approved, declined = headrace.play("gated", "-w", "20"), headrace.play("gated", "-w", "20")
@@ -251,7 +262,6 @@ def test_plays_are_listed_and_cancelled(headrace: Shell) -> None:
     assert headrace("play", "cancel", plays[0]).code == 1
 
 
-@pytest.mark.slow
 def test_watching_goes_on_after_a_gateway_died(headrace: Shell, shared_system: RunningSystem) -> None:
     headrace.apply("Resumed", GATE)
     play = headrace.play("resumed", "-w", "20")
@@ -314,7 +324,6 @@ def test_the_tap_tells_past_and_coming_events_once_and_in_order(headrace: Shell)
     assert failed["type"].startswith("headrace.play.")
 
 
-@pytest.mark.slow
 def test_the_tap_goes_on_after_the_bus_died(headrace: Shell, shared_system: RunningSystem) -> None:
     headrace.apply("Dead bus", STEP)
     flow_id = headrace.good("flow", "show", "dead-bus", "-o", "json").json["id"]
@@ -356,7 +365,6 @@ def test_a_reader_that_goes_away_ends_the_tap_quietly(headrace: Shell) -> None:
 # ── its page ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.slow
 def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path) -> None:
     copy_home(shared_system, tmp_path / ".headrace")
     blocks = [block.text for block in pages.blocks("docs/cli.md") if "run" in block.marks]
@@ -371,12 +379,6 @@ def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count("invoice-check-cli: unchanged, version 4") == 2
-
-
-async def _api_key(system: RunningSystem) -> str:
-    async with Api.logged_in(system) as api:
-        issued = await api.post("/api/auth/api-keys", {"name": "ci", "scopes": ["standard"]}, status=201)
-    return str(issued["token"])
 
 
 def _events_until_end(tap: "subprocess.Popen[str]") -> list[dict[str, Any]]:
