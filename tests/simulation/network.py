@@ -1,7 +1,6 @@
 """What lies between a process and the server: delays, losses, and a Bus that speaks to the simulated server."""
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
@@ -159,17 +158,23 @@ class SimSubscription(Subscription):
         self._connection.server.unlisten(self._connection, self._subject)
 
 
+class _Client:
+    """As much of a NATS client as a Bus asks for before it says anything."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def new_inbox(self) -> str:
+        return f"_INBOX.{self._name}"
+
+
 class SimBus(Bus):
     """The real Bus down to its two primitives, publish and subscribe, which speak to the simulated server."""
 
     def __init__(self, server: "Server", process: Process) -> None:
         self.connection = Connection(server, process)
+        super().__init__(cast("Any", _Client(process.name)), self.connection.reconnected)
         self._server = server
-        self._loop = cast("Any", server.loop)
-        self._tokens = itertools.count()
-        self._waiting: dict[str, Callable[[Message], None]] = {}
-        self._inbox = f"_INBOX.{process.name}."
-        self._serving: set[asyncio.Task[None]] = set()
         server.listen(self.connection, self._inbox + "*", self._on_reply)
 
     @property
@@ -179,9 +184,6 @@ class SimBus(Bus):
     @property
     def payload_bytes_max(self) -> int:
         return PAYLOAD_BYTES_MAX
-
-    def on_reconnected(self, callback: Callable[[], None]) -> None:
-        self.connection.reconnected.append(callback)
 
     async def publish(
         self, subject: str, data: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None

@@ -12,7 +12,7 @@ from tests.simulation.flows import THEMES, a_flow
 # answers and nudges, `race` and `gates` no fault at all but everybody at once.
 KINDS = (
     *("calm", "crash", "stall", "network", "restart", "stop", "all", "all"),
-    *("sharp", "sharp", "late", "deaf", "quiet", "race", "gates"),
+    *("sharp", "sharp", "late", "deaf", "quiet", "crowd", "race", "gates"),
 )
 WEATHERS = (
     "append_lost",
@@ -30,6 +30,8 @@ class Plan(msgspec.Struct, kw_only=True):
 
     executors: int = 2
     cluster: bool = False
+    slots: int = 4  # of each executor, for work
+    batches: bool = False  # appends travel in atomic batches as soon as two wait
     flows: list[Flow]
     starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
     cancels: list[tuple[float, int]] = []  # when, which play
@@ -92,6 +94,7 @@ def _cast(random: Random, plays: int, theme: str | None) -> Plan:
     plan = Plan(
         executors=random.choice((2, 2, 3)),
         cluster=random.random() < 0.4,
+        batches=random.random() < 0.5,
         flows=[a_flow(random, theme or random.choice(sorted(THEMES)), flow_id=f"f{n}") for n in range(plays)],
         starts=[(random.uniform(0, 2), n, random.choice((1, 1, 1, 2))) for n in range(plays)],
         approvals=random.choice((0.9, 0.4)),
@@ -137,6 +140,19 @@ def _late(random: Random) -> Plan:
     plan = _cast(random, 1, "two waits")
     plan.cancels = []
     plan.commit_hits = [(1, random.choice((1, 2)), random.uniform(12, 22))]
+    return plan
+
+
+def _crowd(random: Random) -> Plan:
+    """Many plays at once in few processes, so that their commits travel together; batches are lost and cut."""
+    plan = _cast(random, 8, random.choice(("effects", "mixed")))
+    plan.executors, plan.slots, plan.batches = random.choice((1, 2)), 16, True
+    plan.starts = [(0.01 * random.random(), n, 1) for _, n, _ in plan.starts]
+    plan.weather = random.choice(
+        ({}, {"append_ack_lost": 0.1}, {"append_lost": 0.1}, {"append_delayed": 0.1})
+    )
+    if random.random() < 0.5:
+        plan.hits = [(*_touch(random), random.choice((None, _length_s(random))))]
     return plan
 
 
@@ -188,4 +204,5 @@ _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "late": _late,
     "deaf": _deaf,
     "quiet": _quiet,
+    "crowd": _crowd,
 }

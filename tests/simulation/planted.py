@@ -13,10 +13,12 @@ from unittest import mock
 import msgspec
 
 from libs.common import bus as bus_module
+from libs.common import group
 from libs.common.bus import Expected
 from libs.common.codec import Commit
 from libs.common.consumer import Delivery
 from libs.common.errors import Conflict
+from libs.common.group import GroupCommit
 from libs.common.messages import play as m
 from services.executor import app as app_module
 from services.executor import history, play, play_commands
@@ -271,6 +273,14 @@ async def _control_slot_kept(self: App, delivery: Delivery) -> None:
     await self._handle(delivery)
 
 
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _take_blindly(self: GroupCommit) -> Any:
+    """D3: two commits of one play travel in one batch, where the server does not hold them against each other."""
+    return [self._queue.popleft() for _ in range(min(len(self._queue), group.BATCH_MAX))]
+
+
 # By name: the bug, and the kind of world that is made for it ("" for any).
 PLANTED: dict[str, tuple[str, Planted]] = {
     "R1 own commit not recognised": ("deaf", _swap(Journal, "_reconcile", _reconcile_without_own)),
@@ -293,6 +303,7 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "C1 redelivery taken for done": ("", _swap(play_commands, "_receive_running", _redelivery_is_acked)),
     "C5 never fenced": ("sharp", _swap(Journal, "_check_epoch", _never_fenced)),
     "D3 no optimistic lock": ("", _swap(bus_module.Bus, "append", _no_expectation)),
+    "D3 two commits of a play in one batch": ("crowd", _swap(GroupCommit, "_take", _take_blindly)),
     "D3 refusal by a replica": ("race", _swap(App, "_ack", _ack_unseen)),
     "D5 no signs of life": ("gates", _swap(Drive, "keep", _no_heartbeat)),
     "D5 acknowledged too early": ("", _swap(App, "_drive", _ack_at_once)),

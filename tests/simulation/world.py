@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, cast
 from unittest import mock
 
-from libs.common import ids
+from libs.common import group, ids
 from libs.common.codec import Context, encode_message, source_of
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
@@ -197,6 +197,8 @@ class World:
             mock.patch.object(ids, "new_traceparent", traceparent),
             mock.patch.object(ids, "chance", random.random),
             mock.patch.object(app_module, "Drive", self.drive),
+            mock.patch.object(group, "ALONE_MAX", 1 if self.plan.batches else group.ALONE_MAX),
+            mock.patch.object(group, "BATCH_MIN", 2 if self.plan.batches else group.BATCH_MIN),
         ):
             yield
 
@@ -213,7 +215,9 @@ class World:
         process.spawn(self._boot(process))
 
     async def _boot(self, process: Process) -> None:
-        config = Config(ack_wait_s=ACK_WAIT_S, drive_slots=4, control_slots=1, instance=process.name)
+        config = Config(
+            ack_wait_s=ACK_WAIT_S, drive_slots=self.plan.slots, control_slots=1, instance=process.name
+        )
         process.app = self.app(
             config,
             process.bus,
