@@ -2,7 +2,12 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.curl", "tests.fixtures.nats", "tests.fixtures.postgres", "tests.fixtures.system"]
+pytest_plugins = [
+    "tests.fixtures.curl",
+    "tests.fixtures.nats",
+    "tests.fixtures.postgres",
+    "tests.fixtures.system",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

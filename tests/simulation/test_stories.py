@@ -10,7 +10,7 @@ from tests.builders import a_flow, a_layer
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.flows import COMPANY
 from tests.simulation.plans import Plan
-from tests.simulation.server import PLAYS
+from tests.simulation.streams import PLAYS
 from tests.simulation.truth import Truth
 from tests.simulation.world import World
 

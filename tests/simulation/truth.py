@@ -18,7 +18,8 @@ from libs.common.subjects import PlayKey, parse_play
 from services.executor.modules.contract import Step
 from services.executor.play import Play, evolve_commit
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
-from tests.simulation.server import Kept, Observer, Server
+from tests.simulation.server import Observer, Server
+from tests.simulation.streams import Kept
 
 WOKEN_LATE_S_MAX = 75.0
 CANCELLED_LATE_S_MAX = 4.0  # a heartbeat is ack_wait/3 apart, and then there is the abandoned step

@@ -31,7 +31,8 @@ from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.flows import COMPANY, registry
 from tests.simulation.network import SimBus, Weather
 from tests.simulation.plans import Plan, draw
-from tests.simulation.server import PLAYS, Server
+from tests.simulation.server import Server
+from tests.simulation.streams import PLAYS
 from tests.simulation.truth import Effects, Laws, Truth, Violated
 
 ACK_WAIT_S = 10.0
