@@ -34,6 +34,7 @@ async def test_a_flow_is_created_with_its_defaults(api: Api) -> None:
     )
     assert flow["createdAt"] == flow["updatedAt"]
     assert len(flow["id"]) == 24
+    assert flow.pop("warnings") == []
     assert await api.get(f"/api/flows/{flow['id']}") == flow
     assert await api.get("/api/flows/monthly-report") == flow
 
@@ -96,6 +97,7 @@ async def test_steps_are_added_read_changed_and_deleted(api: Api) -> None:
     )
     changed = await api.put(f"{path}/{first['id']}", {"args": {"values": {"y": 2}}, "timeout": 5, "index": 7})
     assert (changed["args"], changed["timeout"], changed["name"]) == ({"values": {"y": 2}}, 5, "First")
+    assert [step.pop("warnings") for step in (second, changed)] == [[], []]
     assert await api.get(path) == [second, changed]
     assert await api.get(f"{path}/{first['id']}") == changed
     assert (await api.get(f"/api/flows/{flow['id']}"))["version"] == 4
