@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,8 @@ class Shell:
         return subprocess.Popen(
             [HEADRACE, *arguments],
             env=self.environ,
+            # A test run in the background ignores Ctrl-C, and its children would too.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread of ours holds a lock over this
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,3 +96,7 @@ async def forget(system: RunningSystem, play_id: str) -> None:
     answer = await bus.api("STREAM.PURGE.PLAYS_0", {"filter": f"evt.play.*.*.*.{play_id}.*"})
     await bus.close()
     assert answer["purged"] > 0, answer
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
