@@ -19,11 +19,12 @@ from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
 from services.executor import announce, history
-from services.executor.drive import Drive, Parts
+from services.executor.drive import Drive
 from services.executor.journal import Redecide, append, publish_timer
 from services.executor.modules import http_client
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
+from services.executor.parts import Parts
 from services.executor.plan import Traits
 from services.executor.play import Play, evolve, fold
 from services.executor.play_commands import LEAVE, Received, receive

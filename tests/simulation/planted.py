@@ -25,6 +25,7 @@ from services.executor import history, play, play_commands
 from services.executor import journal as journal_module
 from services.executor.app import App
 from services.executor.drive import Drive
+from services.executor.effects import Effects
 from services.executor.journal import Fenced, Journal, Redecide
 from services.executor.play import Play
 
@@ -219,13 +220,13 @@ _schedule = bus_module.Bus.schedule
 # ── effects ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _effect_unchecked(self: Drive, step: Any, args: dict[str, Any]) -> None:
+async def _effect_unchecked(self: Effects, step: Any, args: dict[str, Any]) -> None:
     """R11, C12: an effect starts after a pause without a look at the log."""
-    self.journal.sure_at = self._parts.clock.monotonic_s()
+    self._journal.sure_at = self._parts.clock.monotonic_s()
     await _effect(self, step, args)
 
 
-_effect = Drive._effect
+_effect = Effects._run
 
 
 async def _look_away(self: Drive) -> None:
@@ -295,7 +296,7 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R8 timer without its lock": ("late", _swap(bus_module.Bus, "schedule", _timer_unlocked)),
     "R9 early cancel refused": ("calm", _swap(history, "start_command", _no_start_command)),
     "R10 command ids forgotten": ("quiet", _swap(play, "evolve_commit", _forget_commands)),
-    "R11 effect after a pause": ("sharp", _swap(Drive, "_effect", _effect_unchecked)),
+    "R11 effect after a pause": ("sharp", _swap(Effects, "_run", _effect_unchecked)),
     "R11 endless reload": ("sharp", _swap(Journal, "reload", _reload_once_for_all)),
     "R12 nobody looks at the log": ("quiet", _swap(Drive, "look", _look_away)),
     "R13 take-over after the end": ("", _swap(app_module, "receive", _receive_after_the_end)),

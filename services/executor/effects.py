@@ -1,0 +1,93 @@
+"""The steps with effects that a driver runs right now: tasks of their own, and what came out of them."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from libs.common import metrics, trace
+from services.executor import steps
+from services.executor.attempts import Attempts
+from services.executor.journal import Journal
+from services.executor.parts import Parts
+from services.executor.plan import Step
+
+
+class Ended(NamedTuple):
+    """An effect that is over; without an outcome it did not begin: reload first (R11)."""
+
+    step: Step
+    outcome: steps.Outcome | None
+
+
+class Effects:
+    """The running effects of one drive; `wake` is set whenever one has ended."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        attempts: Attempts,
+        journal: Journal,
+        wake: asyncio.Event,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._parts = parts
+        self._attempts = attempts
+        self._journal = journal
+        self._wake = wake
+        self._now = now
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended: list[Ended] = []
+        # This process paused before an effect began: somebody else may have run it meanwhile (R11).
+        self.paused = False
+
+    def __bool__(self) -> bool:
+        """Tell whether any effect runs or has not been taken since it ended."""
+        return bool(self._tasks)
+
+    def __contains__(self, step: Step) -> bool:
+        """Tell whether this step's effect runs or has not been taken since it ended."""
+        return step.ref in self._tasks
+
+    def start(self, step: Step, args: dict[str, Any]) -> None:
+        """Run a step's effect; its barrier is durable."""
+        name = f"step {self._attempts.call(step, self._now()).idempotency_key}"
+        self._tasks[step.ref] = asyncio.create_task(self._run(step, args), name=name)
+
+    def take(self) -> list[Ended]:
+        """Return the effects that ended since the last call."""
+        ended, self._ended = self._ended, []
+        for step, _ in ended:
+            del self._tasks[step.ref]
+        return ended
+
+    async def abandon(self) -> None:
+        """Stop every running effect; what it would have said is not recorded."""
+        if not self._tasks:
+            return
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ended = []
+
+    async def _run(self, step: Step, args: dict[str, Any]) -> None:
+        clock = self._parts.clock
+        began = clock.monotonic_s()
+        if began - self._journal.sure_at > self._parts.ack_wait_s / 3:
+            self.paused = True
+            outcome: steps.Outcome | None = None
+        else:
+            with trace.span(f"step {step.layer.app_id}", ref=step.ref):
+                outcome = await self._attempt(step, args)
+            took_s = clock.monotonic_s() - began
+            metrics.STEP_SECONDS.observe((step.layer.app_id, type(outcome).__name__), took_s)
+        self._ended.append(Ended(step, outcome))
+        self._wake.set()
+
+    async def _attempt(self, step: Step, args: dict[str, Any]) -> steps.Outcome:
+        try:
+            async with asyncio.timeout(step.timeout_s):
+                return await steps.run(self._parts, step, args, self._attempts.call(step, self._now()))
+        except TimeoutError:
+            return steps.Failed(f"execution timeout after {step.timeout_s:g} s", "TIMEOUT", final=False)
