@@ -20,10 +20,11 @@ from libs.common.consumer import Delivery
 from libs.common.errors import Conflict
 from libs.common.group import GroupCommit
 from libs.common.messages import play as m
-from services.executor import app as app_module
+from services.executor import commands as commands_module
 from services.executor import history, play, play_commands
 from services.executor import journal as journal_module
 from services.executor.app import App
+from services.executor.commands import Commands
 from services.executor.drive import Drive
 from services.executor.effects import Effects
 from services.executor.journal import Fenced, Journal, Redecide
@@ -160,31 +161,33 @@ async def _no_start_command(bus: Any, key: Any) -> None:
 
 
 async def _ack_unseen(
-    self: App, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+    self: Commands, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
 ) -> None:
     """D3: a refusal rests on a replica's word."""
-    await journal_module.publish_timer(self._bus, key, state, sequence, app_module._context(key, envelope))
+    await journal_module.publish_timer(
+        self._parts.bus, key, state, sequence, commands_module._context(key, envelope)
+    )
     await delivery.ack()
 
 
-async def _record_first(self: App, key: Any, delivery: Delivery, *rest: Any) -> None:
+async def _record_first(self: Commands, key: Any, delivery: Delivery, *rest: Any) -> None:
     """Order: the command is acknowledged before its fact is durable."""
     await delivery.ack()
     await _record(self, key, delivery, *rest)
 
 
-_record = App._record
+_record = Commands._record
 
 
 # ── timers ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _no_timer_again(
-    self: App, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+    self: Commands, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
 ) -> None:
     """R7, C7: whoever finds a play parked does not set its timer again."""
     del envelope, state
-    if await history.last_sequence(self._bus, key, leader=True) != sequence:
+    if await history.last_sequence(self._parts.bus, key, leader=True) != sequence:
         raise Conflict("moved")
     await delivery.ack()
 
@@ -259,19 +262,20 @@ async def _reload_once_for_all(self: Journal) -> None:
 _reload = Journal.reload
 
 
-async def _ack_at_once(self: App, *args: Any, **kwargs: Any) -> Any:
+async def _ack_at_once(self: Commands, *args: Any, **kwargs: Any) -> Any:
     """D5: the driving command is acknowledged when the driving begins."""
     delivery = args[1]
     await delivery.ack()
     return await _drive(self, *args, **kwargs)
 
 
-_drive = App._drive
+_drive = Commands._drive
 
 
 async def _control_slot_kept(self: App, delivery: Delivery) -> None:
     """R14, C16: a control command that drives keeps its slot until the play ends."""
-    await self._handle(delivery)
+    assert self._commands is not None
+    await self._commands.handle(delivery)
 
 
 # ── batches ─────────────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +294,7 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R4 any delivery fences": ("all", _swap(play_commands, "_receive_running", _any_delivery_fences)),
     "R5 un-park keeps the epoch": ("", _swap(play_commands, "_receive_parked", _unpark_keeps_epoch)),
     "R6 a fenced driver always acks": ("all", _swap(Journal, "_check_epoch", _fenced_always_acks)),
-    "R7 timer not set again": ("sharp", _swap(App, "_ack", _no_timer_again)),
+    "R7 timer not set again": ("sharp", _swap(Commands, "_ack", _no_timer_again)),
     "R7 timer before the wait": ("sharp", _swap(Drive, "_park", _timer_first)),
     "R7 no timer": ("", _swap(Drive, "_park", _park_without_timer)),
     "R8 timer without its lock": ("late", _swap(bus_module.Bus, "schedule", _timer_unlocked)),
@@ -299,16 +303,16 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R11 effect after a pause": ("sharp", _swap(Effects, "_run", _effect_unchecked)),
     "R11 endless reload": ("sharp", _swap(Journal, "reload", _reload_once_for_all)),
     "R12 nobody looks at the log": ("quiet", _swap(Drive, "look", _look_away)),
-    "R13 take-over after the end": ("", _swap(app_module, "receive", _receive_after_the_end)),
+    "R13 take-over after the end": ("", _swap(commands_module, "receive", _receive_after_the_end)),
     "R14 control slot kept": ("gates", _swap(App, "_handle_control", _control_slot_kept)),
     "C1 redelivery taken for done": ("", _swap(play_commands, "_receive_running", _redelivery_is_acked)),
     "C5 never fenced": ("sharp", _swap(Journal, "_check_epoch", _never_fenced)),
     "D3 no optimistic lock": ("", _swap(bus_module.Bus, "append", _no_expectation)),
     "D3 two commits of a play in one batch": ("crowd", _swap(GroupCommit, "_take", _take_blindly)),
-    "D3 refusal by a replica": ("race", _swap(App, "_ack", _ack_unseen)),
+    "D3 refusal by a replica": ("race", _swap(Commands, "_ack", _ack_unseen)),
     "D5 no signs of life": ("gates", _swap(Drive, "keep", _no_heartbeat)),
-    "D5 acknowledged too early": ("", _swap(App, "_drive", _ack_at_once)),
-    "D5 fact acknowledged too early": ("", _swap(App, "_record", _record_first)),
+    "D5 acknowledged too early": ("", _swap(Commands, "_drive", _ack_at_once)),
+    "D5 fact acknowledged too early": ("", _swap(Commands, "_record", _record_first)),
     "D5 revive does not ask": ("calm", _swap(play_commands, "_receive_running", _revive_never_asks)),
     "D6 no barrier": ("", _swap(Journal, "commit", _unbarred_commit)),
     "I6 outcome kept twice": ("race", _swap(Journal, "_keep", _keep_twice)),

@@ -23,7 +23,7 @@ from libs.common.health import Health
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowCreated
 from libs.common.subjects import PlayKey, definition, play_key
-from services.executor import app as app_module
+from services.executor import commands as commands_module
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
@@ -197,7 +197,7 @@ class World:
             mock.patch.object(ids, "new_id", partial(hexed, 96)),
             mock.patch.object(ids, "new_traceparent", traceparent),
             mock.patch.object(ids, "chance", random.random),
-            mock.patch.object(app_module, "Drive", self.drive),
+            mock.patch.object(commands_module, "Drive", self.drive),
             mock.patch.object(group, "ALONE_MAX", 1 if self.plan.batches else group.ALONE_MAX),
             mock.patch.object(group, "BATCH_MIN", 2 if self.plan.batches else group.BATCH_MIN),
         ):
