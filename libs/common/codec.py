@@ -49,6 +49,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.schedule.resumed.v1": schedule.ScheduleResumed,
     "headrace.schedule.run.requested.v1": schedule.RunRequested,
     "headrace.schedule.backfill.requested.v1": schedule.BackfillRequested,
+    "headrace.schedule.backfill.cancelled.v1": schedule.BackfillCancelled,
     "headrace.schedule.fired.v1": schedule.ScheduleFired,
     "headrace.company.created.v1": access.CompanyCreated,
     "headrace.user.created.v1": access.UserCreated,

@@ -57,6 +57,7 @@ class App:
             m.ResumeSchedule,
             m.RunSchedule,
             m.BackfillSchedule,
+            m.CancelBackfill,
         )
         handlers: dict[type, Any] = dict.fromkeys(decided, commands.handle)
         handlers[m.PreviewSchedule] = commands.preview

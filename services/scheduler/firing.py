@@ -15,8 +15,10 @@ from libs.common.ids import derived_id
 from libs.common.messages import schedule as m
 from services.scheduler.occurrences import INSTANT, last_before, next_after, occurrences
 
-# So late an occurrence still counts as on time; later it is a misfire.
-GRACE_S = 10.0
+# So late an occurrence still counts as on time, if the next one is not due before; later it is a misfire. A minute
+# full of schedules takes its time on a slow machine, and is not missed for that.
+GRACE_S_MAX = 60.0
+GRACE_S_MIN = 10.0
 STARTS_MAX = 100
 QUEUE_MAX = 100
 RUNNING_MAX = 100
@@ -105,6 +107,13 @@ def _orphaned(schedule: m.Schedule, now: datetime) -> m.ScheduleFired:
     return m.ScheduleFired(at=now, schedule=after, skipped=skipped)
 
 
+def _grace_s(schedule: m.Schedule, occurrence: datetime) -> float:
+    following = next_after(schedule.timing, occurrence)
+    if following is None:
+        return GRACE_S_MAX
+    return min(GRACE_S_MAX, max(GRACE_S_MIN, (following - occurrence).total_seconds()))
+
+
 class _Firing:
     """One decision in the making."""
 
@@ -189,8 +198,10 @@ class _Firing:
     def _past_misfires(self, first: datetime | None) -> datetime | None:
         """Leave out what the misfire policy says, and return the first occurrence that is still to be decided."""
         schedule = self.schedule
-        on_time = self.now - timedelta(seconds=GRACE_S)
-        if first is None or due_at(schedule, first) >= on_time:
+        if first is None:
+            return first
+        on_time = self.now - timedelta(seconds=_grace_s(schedule, first))
+        if due_at(schedule, first) >= on_time:
             return first
         oldest = self.now - timedelta(seconds=schedule.misfire_window_seconds)
         if schedule.misfire_policy == "all":

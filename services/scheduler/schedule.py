@@ -46,19 +46,21 @@ def decide(command: m.AnyScheduleCommand, schedule: m.Schedule | None, given: Gi
             gone = replace(
                 known, deleted=True, enabled=False, next_at=None, waiting=(), running=(), backfill=None
             )
-            return m.ScheduleDeleted(at=given.now, by=command.by, schedule=_after(gone, given))
+            return m.ScheduleDeleted(at=given.now, **_asked(command), schedule=_after(gone, given))
         case m.PauseSchedule():
             paused = replace(known, enabled=False, note=_note(command.note), next_at=None)
-            return m.SchedulePaused(at=given.now, by=command.by, schedule=_after(paused, given))
+            return m.SchedulePaused(at=given.now, **_asked(command), schedule=_after(paused, given))
         case m.ResumeSchedule():
             resumed = replace(known, enabled=True, note=_note(command.note))
             if not known.enabled:
                 resumed = replace(resumed, next_at=next_after(known.timing, given.now))
-            return m.ScheduleResumed(at=given.now, by=command.by, schedule=_after(resumed, given))
+            return m.ScheduleResumed(at=given.now, **_asked(command), schedule=_after(resumed, given))
         case m.RunSchedule():
             return _run(command, known, given)
         case m.BackfillSchedule():
             return _backfill(command, known, given)
+        case m.CancelBackfill():
+            return _cancel_backfill(command, known, given)
         case m.PreviewSchedule():
             raise AssertionError("a preview changes nothing and is not decided")
         case _:
@@ -94,7 +96,7 @@ def _create(command: m.CreateSchedule, schedule: m.Schedule | None, given: Given
     cron.check(made.timing)
     if made.enabled:
         made = replace(made, next_at=next_after(made.timing, given.now))
-    return m.ScheduleCreated(at=given.now, by=command.by, schedule=_after(made, given))
+    return m.ScheduleCreated(at=given.now, **_asked(command), schedule=_after(made, given))
 
 
 def _update(command: m.UpdateSchedule, schedule: m.Schedule, given: Given) -> m.ScheduleUpdated:
@@ -107,7 +109,7 @@ def _update(command: m.UpdateSchedule, schedule: m.Schedule, given: Given) -> m.
     given_fields = msgspec.structs.asdict(command.fields)
     changed = tuple(name for name, value in given_fields.items() if value is not UNSET)
     made = replace(made, updated_at=given.now)
-    return m.ScheduleUpdated(at=given.now, by=command.by, schedule=_after(made, given), changed=changed)
+    return m.ScheduleUpdated(at=given.now, **_asked(command), schedule=_after(made, given), changed=changed)
 
 
 def _run(command: m.RunSchedule, schedule: m.Schedule, given: Given) -> m.RunRequested:
@@ -117,7 +119,9 @@ def _run(command: m.RunSchedule, schedule: m.Schedule, given: Given) -> m.RunReq
         raise Refused("too many runs wait already")
     entry = m.Waiting(occurrence=given.now, play_id=given.play_id, manual=True, by=command.by)
     asked = replace(schedule, waiting=(*schedule.waiting, entry))
-    return m.RunRequested(at=given.now, by=command.by, schedule=_after(asked, given), play_id=given.play_id)
+    return m.RunRequested(
+        at=given.now, **_asked(command), schedule=_after(asked, given), play_id=given.play_id
+    )
 
 
 def _backfill(command: m.BackfillSchedule, schedule: m.Schedule, given: Given) -> m.BackfillRequested:
@@ -148,7 +152,21 @@ def _backfill(command: m.BackfillSchedule, schedule: m.Schedule, given: Given) -
         total=found,
     )
     after = _after(replace(schedule, backfill=begun), given)
-    return m.BackfillRequested(at=given.now, by=command.by, schedule=after)
+    return m.BackfillRequested(at=given.now, **_asked(command), schedule=after)
+
+
+def _cancel_backfill(command: m.CancelBackfill, schedule: m.Schedule, given: Given) -> m.BackfillCancelled:
+    if schedule.backfill is None:
+        raise Refused(f"schedule {schedule.id} is not being backfilled")
+    after = _after(replace(schedule, backfill=None), given)
+    return m.BackfillCancelled(
+        at=given.now, **_asked(command), schedule=after, started=schedule.backfill.started
+    )
+
+
+def _asked(command: m.ScheduleCommand) -> dict[str, Any]:
+    """Return what an event says of who asked for it, and from where."""
+    return {"by": command.by, "origin": command.origin}
 
 
 def _after(schedule: m.Schedule, given: Given) -> m.Schedule:

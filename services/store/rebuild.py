@@ -151,9 +151,12 @@ class Rebuild:
 
 async def _take_over(new: Connection, stream: str, bounds: Bounds) -> None:
     """Copy the live rows whose beginning the log no longer holds."""
-    # Logins expire from the log, and of KV entries it keeps the last: that they happened is only here.
+    # Logins expire from the log; of KV entries it keeps the last, of schedules the last few: what happened is only here.
     await new.execute(
-        "insert into audit select * from headrace.audit where stream = $1 and entity_type in ('session', 'kv')",
+        """
+        insert into audit select * from headrace.audit
+        where stream = $1 and entity_type in ('session', 'kv', 'schedule')
+        """,
         stream,
     )
     if bounds.first <= 1 or not stream.startswith("PLAYS_"):

@@ -80,5 +80,6 @@ def schedule_messages() -> list[msgspec.Struct]:
         m.ScheduleResumed(**common),
         m.RunRequested(**common, play_id=PLAY),
         m.BackfillRequested(**common),
+        m.BackfillCancelled(**common, started=4),
         m.ScheduleFired(**common, started=(start,), skipped=(skipped,), cancelled=(running,)),
     ]

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from libs.common.messages.origin import Fact, Wish
+
 MisfirePolicy = Literal["skip", "last", "all"]
 OverlapPolicy = Literal["allow", "skip", "queue", "cancelRunning"]
 SkipReason = Literal["misfire", "overlap", "queue-full", "flow-disabled", "flow-deleted"]
@@ -144,16 +146,10 @@ class ScheduleFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     exclusions: list[str] | None | UnsetType = UNSET
 
 
-class ScheduleCommand(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", omit_defaults=True
-):
-    """A wish about a schedule. `id` makes a repeat harmless; `at` and new ids are chosen by the sender (D8)."""
+class ScheduleCommand(Wish, frozen=True, kw_only=True):
+    """A wish about a schedule."""
 
-    id: str
-    at: datetime
-    company_id: str
     schedule_id: str
-    by: str = ""
 
 
 class CreateSchedule(ScheduleCommand, frozen=True, kw_only=True, tag="schedule.create"):
@@ -196,6 +192,10 @@ class BackfillSchedule(ScheduleCommand, frozen=True, kw_only=True, tag="schedule
     parallel: bool = True
 
 
+class CancelBackfill(ScheduleCommand, frozen=True, kw_only=True, tag="schedule.backfill.cancel"):
+    """Start no more occurrences of the range that is being backfilled; what was started runs on."""
+
+
 class PreviewSchedule(ScheduleCommand, frozen=True, kw_only=True, tag="schedule.preview"):
     """Tell the next occurrences after `at`; changes nothing."""
 
@@ -210,6 +210,7 @@ AnyScheduleCommand = (
     | ResumeSchedule
     | RunSchedule
     | BackfillSchedule
+    | CancelBackfill
     | PreviewSchedule
 )
 
@@ -230,12 +231,10 @@ class RunAccepted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # ── events (on `evt.schedule.<company>.<id>`) ───────────────────────────────────────────────────────
 
 
-class ScheduleEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class ScheduleEvent(Fact, frozen=True, kw_only=True):
     """A fact about a schedule, with the whole schedule after it."""
 
-    at: datetime
     schedule: Schedule
-    by: str = ""
 
 
 class ScheduleCreated(ScheduleEvent, frozen=True, kw_only=True):
@@ -270,6 +269,12 @@ class BackfillRequested(ScheduleEvent, frozen=True, kw_only=True):
     """Somebody asked for a range of past occurrences."""
 
 
+class BackfillCancelled(ScheduleEvent, frozen=True, kw_only=True):
+    """Somebody ended a backfill before its end; `started` of its occurrences had been started."""
+
+    started: int
+
+
 class ScheduleFired(ScheduleEvent, frozen=True, kw_only=True):
     """Time was turned into plays: these were started, these left out, and these plays told to end before."""
 
@@ -286,5 +291,6 @@ AnyScheduleEvent = (
     | ScheduleResumed
     | RunRequested
     | BackfillRequested
+    | BackfillCancelled
     | ScheduleFired
 )

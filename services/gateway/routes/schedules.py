@@ -15,6 +15,7 @@ from libs.common.messages.views import PlayView, ScheduleView, TimerView
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import number, operation, switch, text
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER, format_header
 from services.gateway.routing import Call, Route, shown
@@ -92,6 +93,7 @@ class ScheduleRoutes:
             Route("POST", "/api/schedules/{id}/resume", self._resume, "edit"),
             Route("POST", "/api/schedules/{id}/run", self._run, "run"),
             Route("POST", "/api/schedules/{id}/backfill", self._start_backfill, "run"),
+            Route("DELETE", "/api/schedules/{id}/backfill", self._cancel_backfill, "run"),
             Route("GET", "/api/timers", self._timers, "read"),
         ]
 
@@ -224,6 +226,14 @@ class ScheduleRoutes:
         )
         return await self._told(command)
 
+    @operation(ScheduleView, refusals=(409,))
+    async def _cancel_backfill(self, call: Call) -> web.Response:
+        """End a backfill before its end.
+
+        What it started runs on; what it had not started yet does not start.
+        """
+        return await self._told(self._command(call, m.CancelBackfill, _id(call)))
+
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
     async def _fields(self, call: Call) -> m.ScheduleFields:
@@ -253,6 +263,7 @@ class ScheduleRoutes:
             at=self._parts.clock.now(),
             company_id=call.caller.company_id,
             by=call.caller.user_id,
+            origin=origin_of(call),
             schedule_id=schedule_id,
             **fields,
         )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from libs.common.codec import Envelope, encode
-from libs.common.messages import access, flow, group, key, kv
+from libs.common.messages import access, flow, group, key, kv, schedule
 from libs.common.messages.origin import Fact
 from services.store.database import Connection
 from services.store.read_models.text import storable
@@ -33,8 +33,16 @@ ACTIONS: dict[type, str] = {
     key.KeyRevoked: "apikey.revoke",
     kv.KvSet: "kv.set",
     kv.KvDeleted: "kv.delete",
+    schedule.ScheduleCreated: "schedule.create",
+    schedule.ScheduleUpdated: "schedule.update",
+    schedule.ScheduleDeleted: "schedule.delete",
+    schedule.SchedulePaused: "schedule.pause",
+    schedule.ScheduleResumed: "schedule.resume",
+    schedule.RunRequested: "schedule.run",
+    schedule.BackfillRequested: "schedule.backfill",
+    schedule.BackfillCancelled: "schedule.backfill.cancel",
 }
-_GONE = frozenset({flow.FlowDeleted, group.GroupDeleted, kv.KvDeleted})
+_GONE = frozenset({flow.FlowDeleted, group.GroupDeleted, kv.KvDeleted, schedule.ScheduleDeleted})
 _SECRET_NAMES = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|signature",
     re.IGNORECASE,
@@ -136,6 +144,8 @@ def _thing(event: Fact) -> _Thing:
             return _Thing(
                 "kv", event.entry.id, {n: v for n, v in entry.items() if n not in {"sealed", "applied"}}
             )
+        case schedule.ScheduleEvent():
+            return _Thing("schedule", event.schedule.id, _json(event.schedule))
         case access.SessionOpened() | access.SessionClosed():
             return _Thing("session", event.by, None)
         case _:

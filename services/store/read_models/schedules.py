@@ -3,9 +3,11 @@
 from libs.common import codec
 from libs.common.messages.schedule import Schedule, ScheduleEvent
 from libs.common.messages.views import schedule_view
+from libs.common.subjects import SCHEDULES
 from services.store.database import Connection
 from services.store.log_reader import Record
-from services.store.read_models import checkpoints
+from services.store.read_models import audit, checkpoints
+from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.text import storable
 
@@ -34,13 +36,18 @@ class SchedulesBatch:
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[Schedule, int]] = {}
+        self._audit: list[AuditRow] = []
 
     def add(self, record: Record) -> None:
         """Fold in one event. Raises msgspec.DecodeError or ValueError when it cannot be read."""
-        event = codec.last_event(record.data).data
+        envelope = codec.last_event(record.data)
+        event = envelope.data
         match event:
             case ScheduleEvent():
                 self._last[event.schedule.id] = (event.schedule, record.sequence)
+                deed = audit.row_of(envelope, stream=SCHEDULES, sequence=record.sequence)
+                if deed is not None:
+                    self._audit.append(deed)
             case _:
                 raise ValueError(f"{type(event).__name__} does not belong in this stream")
 
@@ -52,6 +59,8 @@ class SchedulesBatch:
             rows = [_row(schedule, sequence) for schedule, sequence in self._last.values()]
             if rows:
                 await connection.execute(UPSERT, *zip(*rows, strict=True))
+            if self._audit:
+                await audit.write(connection, self._audit)
         return True
 
 
