@@ -12,7 +12,7 @@ from tests.e2e.api import Api, Json, eventually
 from tests.fixtures.system import RunningSystem
 
 MEDIAN_LATE_S_MAX = 0.3
-SECONDLY = 20
+SECONDLY = 10
 
 
 @pytest.fixture
@@ -163,3 +163,52 @@ def stored_at(message: Stored) -> datetime:
     """Return when the server stored a message."""
     text = message.headers["Nats-Time-Stamp"]
     return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00")
+
+
+async def test_a_backfill_is_cancelled_and_starts_no_more(api: Api) -> None:
+    slow = await api.create_flow("Slow", {"ref": "one", "appId": "delay", "args": {"ms": 60_000}})
+    schedule = await a_schedule(api, slow, cron="0 * * * *")
+    path = f"/api/schedules/{schedule['id']}/backfill"
+    body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T05:00:00Z", "parallel": False}
+    assert (await api.post(path, body))["backfill"]["total"] == 5
+    (first,) = await plays_of(api, schedule, least=1)
+    assert (await api.delete(path))["backfill"] is None
+    assert (await api.call("DELETE", path)).status == 409
+    await api.delete(f"/api/plays/{first['id']}")
+    await api.wait_for(first["id"], "FAIL")
+    # A run now passes through the same decision as the backfill would have.
+    await api.post(f"/api/schedules/{schedule['id']}/run")
+    assert len(await plays_of(api, schedule, least=2)) == 2
+
+
+async def test_who_changed_a_schedule_is_in_the_audit(api: Api) -> None:
+    schedule = await a_schedule(api, await a_flow(api), cron="0 * * * *")
+    path = f"/api/schedules/{schedule['id']}"
+    await api.put(path, {"name": "rarely"})
+    await api.post(f"{path}/pause", {"note": "enough"})
+    await api.delete(path)
+    records = (await api.get(f"/api/audit?entityId={schedule['id']}"))["data"]
+    assert [record["action"] for record in records] == [
+        "schedule.delete", "schedule.pause", "schedule.update", "schedule.create",
+    ]  # fmt: skip
+    assert {record["ip"] for record in records} == {"127.0.0.1"}
+    assert (records[2]["before"]["name"], records[2]["after"]["name"]) == ("often", "rarely")
+
+
+async def test_the_timer_of_a_deleted_schedule_removes_itself(shared_system: RunningSystem, api: Api) -> None:
+    schedule = await a_schedule(api, await a_flow(api), cron="* * * * * *")
+    await plays_of(api, schedule, least=1)
+    await api.delete(f"/api/schedules/{schedule['id']}")
+    me = await api.get("/api/auth/me")
+    key = subjects.ScheduleKey(me["companyId"], schedule["id"])
+    bus = await Bus.connect(shared_system.env()["HEADRACE_NATS_URL"], name="test")
+
+    async def gone() -> bool:
+        return await bus.last(subjects.SCHEDULES, key.timer) is None
+
+    try:
+        await eventually(gone, within_s=20.0)
+    finally:
+        await bus.close()
+    timers = (await api.get("/api/timers?size=100"))["data"]
+    assert schedule["id"] not in {timer["scheduleId"] for timer in timers}
