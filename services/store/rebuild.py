@@ -151,7 +151,7 @@ class Rebuild:
 
 async def _take_over(new: Connection, stream: str, bounds: Bounds) -> None:
     """Copy the live rows whose beginning the log no longer holds."""
-    # Logins expire from the log; of KV entries it keeps the last, of schedules the last few: what happened is only here.
+    # Logins expire from the log; of KV entries it keeps the last, of schedules the last few: the rest is only here.
     await new.execute(
         """
         insert into audit select * from headrace.audit
