@@ -62,6 +62,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     channel_ports: str = "7701-7799"
     mcp_port: int = 4445
     outbound_allow: str = ""
+    storage_root: str = ""
+    storage_file_bytes_max: int = 104_857_600
+    storage_company_bytes_max: int = 10_737_418_240
     jobs_auth: str = ""
     otlp_endpoint: str = ""
 
@@ -69,6 +72,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def home_path(self) -> Path:
         """Return the data directory as an absolute path."""
         return Path(self.home).absolute()
+
+    @property
+    def storage_path(self) -> Path:
+        """Return where the files of flows are, as an absolute path."""
+        return Path(self.storage_root).absolute() if self.storage_root else self.home_path / "storage"
 
 
 def from_env(struct: type[S], environ: Mapping[str, str] | None = None) -> S:

@@ -18,11 +18,13 @@ from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
 from services.executor import announce, history
 from services.executor.commands import Commands
 from services.executor.drivers import Drivers
+from services.executor.entries import Entries
 from services.executor.modules import http_client
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
 from services.executor.parts import Parts
 from services.executor.plan import Traits
+from services.executor.storage import Storage
 
 STOP_GRACE_S = 5.0
 OUTPUT_BYTES_MAX = 1_048_576
@@ -99,7 +101,17 @@ class App:
 
     async def _open_services(self) -> Services:
         http = await self._stack.enter_async_context(http_client.http_session(self._config.outbound_allow))
-        return Services(http=http, now=self._clock.now, monotonic_s=self._clock.monotonic_s)
+        return Services(
+            http=http,
+            kv=Entries(self._bus),
+            storage=Storage(
+                self._config.storage_path,
+                file_bytes_max=self._config.storage_file_bytes_max,
+                company_bytes_max=self._config.storage_company_bytes_max,
+            ),
+            now=self._clock.now,
+            monotonic_s=self._clock.monotonic_s,
+        )
 
     async def stop(self) -> None:
         """Take no more commands, let short plays end, hand the others over to another executor."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from libs.common import metrics, trace
 from libs.common.messages import play as m
+from libs.common.messages.kv import KvConflict
 from libs.common.subjects import PlayKey
 from libs.expressions import Scope
 from services.executor import steps
@@ -18,6 +19,7 @@ from services.executor.play_outcomes import failure, skipped, waiting
 
 # A pure step that took longer than this ended at a time of its own; shorter ones share the time of their turn.
 TURN_S = 0.001
+_KV_CONFLICTS: dict[str, KvConflict] = {"parent": "parent", "merge": "merge"}
 
 
 class Attempts:
@@ -72,7 +74,7 @@ class Attempts:
 
     def call(self, step: Step, now: datetime) -> Call:
         """Return where this attempt stands, as its module sees it."""
-        play = self._journal.play
+        play, flow = self._journal.play, self._plan.flow
         run = play.layers.get(step.ref)
         return Call(
             company_id=self._key.company_id,
@@ -83,6 +85,9 @@ class Attempts:
             attempt=(run.attempts if run else 0) + 1,
             now=now,
             seed=steps.seed_of(play, step.ref),
+            group_id=flow.group_id,
+            kv_inherit=flow.kv_inherit != "false",
+            kv_conflict=_KV_CONFLICTS.get(flow.kv_conflict, "child"),
         )
 
     def _passes_gates(self, step: Step, run: LayerRun | None, scope: Scope, now: datetime) -> bool:

@@ -78,12 +78,19 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
                 kv.AppendKv: entries.write,
                 kv.IncrementKv: entries.write,
                 kv.DeleteKv: entries.delete,
+                kv.UnsetKv: entries.unset,
             },
         ),
         Answers(
             subjects.query("kv"),
             kv.AnyKvQuery,
-            {kv.ListKv: entries.page, kv.GetKv: entries.get, kv.ReadKv: entries.read},
+            {
+                kv.ListKv: entries.page,
+                kv.GetKv: entries.get,
+                kv.ReadKv: entries.read,
+                kv.ReadKvForStep: entries.read_for_step,
+                kv.OpenKv: entries.open,
+            },
         ),
     ]
 

@@ -4,6 +4,7 @@ An entry lives as the last message of its subject in the stream KV, encrypted; r
 so a step reads what the step before has written, whatever the projection does.
 """
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import UNSET
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus
-from libs.common.errors import Invalid, NotFound
+from libs.common.errors import Invalid, NotFound, Refused
 from libs.common.ids import derived_id, is_id
 from libs.common.messages.flow import Flow, FlowEvent
 from libs.common.messages.group import GroupEvent
@@ -25,16 +26,22 @@ from libs.common.messages.kv import (
     KvEntry,
     KvEvent,
     KvFound,
+    KvOpened,
+    KvReadings,
     KvScope,
     KvSet,
     KvView,
+    KvWanted,
     ListKv,
+    OpenKv,
     ReadKv,
+    ReadKvForStep,
     SetKv,
+    UnsetKv,
 )
 from libs.common.messages.origin import Wish
 from libs.common.messages.query import Reply, Rows
-from services.store.cipher import Cipher
+from services.store.cipher import Cipher, CipherRefused
 from services.store.claims import PERMANENT, Claims
 from services.store.domain import kv as rules
 from services.store.domain.names import is_permanent_id
@@ -42,6 +49,9 @@ from services.store.ledger import Decided, Ledger, Stand, check_command
 from services.store.listing import Listing, Where
 
 _COLUMNS = "id, company_id, scope, scope_key, key, sealed, secret, created_at, updated_at"
+TOO_LARGE = "KV_READ_TOO_LARGE"
+
+_decode_readings = msgspec.json.Decoder(tuple[KvOpened, ...]).decode
 
 
 class Kv:
@@ -113,6 +123,18 @@ class Kv:
         done = await self._deleted(command, entry)
         return Reply(data=msgspec.Raw(codec.encode({"id": entry.id})), sequences={subjects.KV: done.sequence})
 
+    async def unset(self, command: UnsetKv) -> Reply:
+        """Delete an entry by its key, and return `{found}`. Raises as `write`."""
+        check_command(command)
+        key = rules.check_key(command.key)
+        scope_key = await self._scope_key(command.company_id, command.scope, command.scope_key)
+        id = entry_id(command.company_id, command.scope, scope_key, key)
+        entry = _entry(await self._ledger.last(subjects.kv(command.company_id, command.scope, scope_key, id)))
+        if entry is None or (entry.deleted and command.id not in entry.applied):
+            return Reply(data=msgspec.Raw(codec.encode({"found": False})))
+        done = await self._deleted(command, entry)
+        return Reply(data=msgspec.Raw(codec.encode({"found": True})), sequences={subjects.KV: done.sequence})
+
     async def drop_scope(self, command: Wish, scope: KvScope, scope_key: str) -> None:
         """Delete all entries of one flow or group."""
         for stand in await self._ledger.all(subjects.kv(command.company_id, scope, scope_key, "*")):
@@ -128,7 +150,7 @@ class Kv:
                 )
                 await self._deleted(one, entry)
 
-    async def _deleted(self, command: DeleteKv, entry: KvEntry) -> Stand:
+    async def _deleted(self, command: DeleteKv | UnsetKv, entry: KvEntry) -> Stand:
         async def rule(known: Stand | None) -> Decided | None:
             now = _entry(known)
             if now is None or now.deleted:
@@ -145,13 +167,61 @@ class Kv:
 
     async def read(self, query: ReadKv) -> KvFound:
         """Return what a step reads under a key, along the scopes. Raises Invalid for a scope it cannot have."""
-        key = rules.check_key(query.key)
-        chain = await self._chain(query)
-        values = [await self._value(query.company_id, scope, scope_key, key) for scope, scope_key in chain]
-        value = rules.resolved(values, query.conflict)
+        value, _ = await self._read(query)
         if value is rules.MISSING:
             return KvFound(value=None, found=False)
         return KvFound(value=value, found=True)
+
+    async def read_for_step(self, query: ReadKvForStep) -> KvReadings:
+        """Return what all `$kv` of a step read, and the same sealed for that step.
+
+        Raises Invalid as `read`, Refused (KV_READ_TOO_LARGE) when it is more than a step may read.
+        """
+        if len(query.wanted) > rules.STEP_KEYS_MAX:
+            raise Refused(f"a step reads at most {rules.STEP_KEYS_MAX} KV entries", code=TOO_LARGE)
+        opened = tuple(await asyncio.gather(*(self._reading(query, wanted) for wanted in query.wanted)))
+        content = msgspec.json.encode(opened)
+        if len(content) > rules.STEP_BYTES_MAX:
+            raise Refused(
+                f"what one step reads of KV has at most {rules.STEP_BYTES_MAX} bytes, not {len(content)}",
+                code=TOO_LARGE,
+            )
+        context = _step_context(query.company_id, query.step)
+        return KvReadings(opened=opened, sealed=self._cipher.seal(content.decode(), context=context))
+
+    async def open(self, query: OpenKv) -> KvReadings:
+        """Return what was sealed for a step. Raises Refused (KV_UNREADABLE) when it was sealed for another."""
+        context = _step_context(query.company_id, query.step)
+        try:
+            texts = [self._cipher.open(sealed, context=context) for sealed in query.sealed]
+        except CipherRefused as error:
+            raise Refused(f"what the step had read of KV: {error}", code="KV_UNREADABLE") from error
+        return KvReadings(opened=tuple(reading for text in texts for reading in _decode_readings(text)))
+
+    async def _reading(self, query: ReadKvForStep, wanted: KvWanted) -> KvOpened:
+        one = ReadKv(
+            company_id=query.company_id,
+            key=wanted.key,
+            flow_id=query.flow_id,
+            group_id=query.group_id,
+            scope=wanted.scope,
+            scope_key=wanted.scope_key,
+            inherit=query.inherit,
+            conflict=query.conflict,
+        )
+        value, secret = await self._read(one)
+        return KvOpened(wanted=wanted, value=None if value is rules.MISSING else value, secret=secret)
+
+    async def _read(self, query: ReadKv) -> tuple[Any, bool]:
+        """Return the value, MISSING when there is none, and whether a secret is in it."""
+        key = rules.check_key(query.key)
+        entries = [
+            entry
+            for scope, scope_key in await self._chain(query)
+            if (entry := await self._present(query.company_id, scope, scope_key, key)) is not None
+        ]
+        value = rules.resolved([self._opened(entry) for entry in entries], query.conflict)
+        return value, any(entry.secret for entry in entries)
 
     async def page(self, query: ListKv) -> Rows:
         """Return a page of entries, by scope and key; secret ones without their value."""
@@ -234,10 +304,10 @@ class Kv:
         chain.append(("global", ""))
         return chain if query.inherit else chain[:1]
 
-    async def _value(self, company_id: str, scope: KvScope, scope_key: str, key: str) -> Any:
+    async def _present(self, company_id: str, scope: KvScope, scope_key: str, key: str) -> KvEntry | None:
         id = entry_id(company_id, scope, scope_key, key)
         entry = _entry(await self._ledger.last(subjects.kv(company_id, scope, scope_key, id)))
-        return rules.MISSING if entry is None or entry.deleted else self._opened(entry)
+        return None if entry is None or entry.deleted else entry
 
     def _opened(self, entry: KvEntry) -> Any:
         return msgspec.json.decode(self._cipher.open(entry.sealed, context=f"kv:{entry.id}"))
@@ -259,6 +329,10 @@ class Kv:
 def entry_id(company_id: str, scope: str, scope_key: str, key: str) -> str:
     """Return the id of the entry of a key in a scope: always the same, so that two cannot be made of one."""
     return derived_id("kv", company_id, scope, scope_key, key)
+
+
+def _step_context(company_id: str, step: str) -> str:
+    return f"kv-read:{company_id}:{step}"
 
 
 def _entry(known: Stand | None) -> KvEntry | None:

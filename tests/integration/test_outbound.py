@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.executor.modules import http
-from services.executor.modules.contract import ModuleFailed, Services
+from services.executor.modules.contract import ModuleFailed
 from services.executor.modules.http_client import http_session
 from services.executor.modules.outbound import OutboundRefused
-from tests.fixtures.modules import NOW, a_step, decoded
+from tests.fixtures.modules import a_step, decoded, some_services
 
 LOOPBACK = "127.0.0.1"
 
@@ -68,7 +67,7 @@ async def server() -> AsyncIterator[TestServer]:
 
 
 async def fetched(session: aiohttp.ClientSession, url: str) -> Any:
-    services = Services(http=session, now=lambda: NOW, monotonic_s=time.monotonic)
+    services = some_services(session)
     return (await http.Curl().run(decoded("curl", {"url": url}), a_step(), services))["body"]
 
 
@@ -150,7 +149,7 @@ async def test_a_name_that_moves_inwards_is_refused_when_it_has_moved(server: Te
     # 192.0.2.0/24 (RFC 5737) is nobody's; allowed here so that it may stand for a public address that does not answer.
     names = Names(["192.0.2.1"], [LOOPBACK])
     async with http_session("192.0.2.0/24", resolver=names) as session:
-        services = Services(http=session, now=lambda: NOW, monotonic_s=time.monotonic)
+        services = some_services(session)
         url = f"http://moving.example:{server.port}/"
         with pytest.raises(ModuleFailed) as first:
             await http.Curl().run(decoded("curl", {"url": url, "timeout": 0.2}), a_step(), services)

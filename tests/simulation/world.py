@@ -225,7 +225,13 @@ class World:
             Health({}),
             clock=process,
             registry=_REGISTRY,
-            services=Services(http=cast("Any", None), now=process.now, monotonic_s=process.monotonic_s),
+            services=Services(
+                http=cast("Any", None),
+                kv=cast("Any", None),
+                storage=cast("Any", None),
+                now=process.now,
+                monotonic_s=process.monotonic_s,
+            ),
         )
         try:
             await process.app.start()

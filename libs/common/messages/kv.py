@@ -84,7 +84,11 @@ class DeleteKv(Wish, frozen=True, kw_only=True, tag="kv.delete"):
     entry_id: str
 
 
-AnyKvCommand = SetKv | AppendKv | IncrementKv | DeleteKv
+class UnsetKv(KvWish, frozen=True, kw_only=True, tag="kv.unset"):
+    """Delete the entry of a key; one that is not there is no mistake."""
+
+
+AnyKvCommand = SetKv | AppendKv | IncrementKv | DeleteKv | UnsetKv
 
 
 # ── questions ───────────────────────────────────────────────────────────────────────────────────────
@@ -128,7 +132,51 @@ class KvFound(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     found: bool
 
 
-AnyKvQuery = ListKv | GetKv | ReadKv
+class KvWanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One `$kv` of a step's expressions; scope and scope key as in ReadKv."""
+
+    key: str
+    scope: KvScope = "flow"
+    scope_key: str = ""
+
+
+class ReadKvForStep(Query, frozen=True, kw_only=True, tag="kv.read-for-step"):
+    """What all `$kv` of a step read, together; flow, group and rules as in ReadKv.
+
+    `step` names the step of a play that asks: what is sealed for it can be opened for it alone.
+    """
+
+    step: str
+    wanted: tuple[KvWanted, ...]
+    flow_id: str
+    group_id: str | None = None
+    inherit: bool = True
+    conflict: KvConflict = "child"
+
+
+class KvOpened(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One value that a step read, null when no scope holds the key; `secret` when an entry it came from is one."""
+
+    wanted: KvWanted
+    value: Any
+    secret: bool = False
+
+
+class KvReadings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What ReadKvForStep found, and the same encrypted: what an event may hold of it (D14)."""
+
+    opened: tuple[KvOpened, ...]
+    sealed: str = ""
+
+
+class OpenKv(Query, frozen=True, kw_only=True, tag="kv.open"):
+    """The values that were sealed for a step when it first read them."""
+
+    step: str
+    sealed: tuple[str, ...]
+
+
+AnyKvQuery = ListKv | GetKv | ReadKv | ReadKvForStep | OpenKv
 
 
 # ── events (on `evt.kv.<company>.<scope>.<scopeKey>.<id>`, of which only the last is kept) ──────────

@@ -7,6 +7,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 import aiohttp
 import msgspec
 
+from libs.common.messages.kv import KvConflict
+from services.executor.entries import Entries
+from services.executor.storage import Storage
+
 A = TypeVar("A", bound=msgspec.Struct)
 
 
@@ -34,7 +38,8 @@ class Wait(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
 
-    `seed` feeds whatever a module draws at random and is the same on every attempt (design D8).
+    `seed` feeds whatever a module draws at random and is the same on every attempt (design D8). `group_id` and the
+    rules for KV entries are the flow's (spec flow8 section 13).
     """
 
     company_id: str
@@ -45,12 +50,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     now: datetime
     seed: str = ""
+    group_id: str | None = None
+    kv_inherit: bool = True
+    kv_conflict: KvConflict = "child"
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What modules with effects work with; made once per executor process."""
 
     http: aiohttp.ClientSession
+    kv: Entries
+    storage: Storage
     now: Callable[[], datetime]
     monotonic_s: Callable[[], float]
 
@@ -87,3 +97,6 @@ class EffectModule(Module[A]):
     def run(self, args: A, step: Step, services: Services) -> Awaitable[Any]:
         """Return the output. Raises ModuleFailed or ModuleSkipped; is cancelled at the step's timeout."""
         raise TypeError(f"{type(self).__name__} does not say what it runs")
+
+    async def after_play(self, company_id: str, play_id: str, services: Services) -> None:
+        """Clean up after a play that ran this module and has ended; may be called twice, or not at all (a crash)."""

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from base64 import b64encode
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -35,6 +35,13 @@ class BasicAuth(Struct, frozen=True, kw_only=True):
 
     user: str
     password: str = field(name="pass")
+
+
+class Credentials(NamedTuple):
+    """Who calls; at most one of both."""
+
+    basic: BasicAuth | None
+    bearer: str | None
 
 
 class CurlArgs(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -93,9 +100,12 @@ class Curl(EffectModule[CurlArgs]):
 
     async def run(self, args: CurlArgs, step: Step, services: Services) -> dict[str, Any]:
         """Return status code, body, headers and duration in milliseconds."""
-        url = _url(args.url)
+        url = url_of(self.app_id, args.url)
         data, content_type = _payload(args)
-        headers = _headers(args, url, content_type)
+        credentials = Credentials(args.basic_auth, args.bearer_token)
+        headers = headers_to_send(self.app_id, args.headers, url, credentials)
+        if content_type:
+            headers.setdefault("Content-Type", content_type)
         if args.method != "GET":
             headers.setdefault("Idempotency-Key", step.idempotency_key)
         timeout_s = args.timeout or TIMEOUT_S_DEFAULT
@@ -123,17 +133,18 @@ class Curl(EffectModule[CurlArgs]):
         }
 
 
-def _url(text: str) -> URL:
+def url_of(app_id: str, text: str) -> URL:
+    """Return an address that can be called. Raises ModuleFailed, which does not repeat it."""
     if len(text) > URL_CHARS_MAX:
-        raise ModuleFailed(f"curl: a url has at most {URL_CHARS_MAX} characters", final=True)
+        raise ModuleFailed(f"{app_id}: a url has at most {URL_CHARS_MAX} characters", final=True)
     try:
         url = URL(text.strip())
         url.port  # noqa: B018  a port out of range is found only when it is read
     except ValueError as error:
         # The text is not repeated: it may hold a password.
-        raise ModuleFailed("curl: the url cannot be read", final=True) from error
+        raise ModuleFailed(f"{app_id}: the url cannot be read", final=True) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ModuleFailed("curl: the url needs http:// or https:// and a host", final=True)
+        raise ModuleFailed(f"{app_id}: the url needs http:// or https:// and a host", final=True)
     return url
 
 
@@ -158,34 +169,35 @@ def _form_fields(form: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _headers(args: CurlArgs, url: URL, content_type: str | None) -> CIMultiDict[str]:
+def headers_to_send(
+    app_id: str, given: dict[str, Any], url: URL, credentials: Credentials
+) -> CIMultiDict[str]:
+    """Return the headers of a call, `Authorization` included. Raises ModuleFailed for what cannot be one."""
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in args.headers.items():
+    for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ModuleFailed(f"curl: {name!r} is no header name", final=True)
+            raise ModuleFailed(f"{app_id}: {name!r} is no header name", final=True)
         if isinstance(value, list | dict):
-            raise ModuleFailed(f"curl: the header {name} needs a text", final=True)
+            raise ModuleFailed(f"{app_id}: the header {name} needs a text", final=True)
         if value is not None and name.lower() not in _CONNECTION_HEADERS:
             headers[name] = text_of(value)
-    authorization = _authorization(args, url)
+    authorization = _authorization(app_id, credentials, url)
     if authorization:
         headers["Authorization"] = authorization
-    if content_type:
-        headers.setdefault("Content-Type", content_type)
     for name, value in headers.items():
         if _HEADER_BREAK.search(value):
-            raise ModuleFailed(f"curl: the header {name} holds a line break", final=True)
+            raise ModuleFailed(f"{app_id}: the header {name} holds a line break", final=True)
     return headers
 
 
-def _authorization(args: CurlArgs, url: URL) -> str:
-    if args.bearer_token is not None:
-        if args.basic_auth is not None:
-            raise ModuleFailed("curl: give basicAuth or bearerToken, not both", final=True)
-        return f"Bearer {args.bearer_token}"
+def _authorization(app_id: str, credentials: Credentials, url: URL) -> str:
+    if credentials.bearer is not None:
+        if credentials.basic is not None:
+            raise ModuleFailed(f"{app_id}: give basicAuth or bearerToken, not both", final=True)
+        return f"Bearer {credentials.bearer}"
     user, password = url.user or "", url.password or ""
-    if args.basic_auth is not None:
-        user, password = args.basic_auth.user, args.basic_auth.password
+    if credentials.basic is not None:
+        user, password = credentials.basic.user, credentials.basic.password
     elif not (user or password):
         return ""
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -13,7 +13,20 @@ from typing import Any
 import msgspec
 
 from libs.common.messages.module import ModuleInfo
-from services.executor.modules import arrays, control, crypto, data, http, log, tables, text, tokens
+from services.executor.modules import (
+    arrays,
+    control,
+    crypto,
+    data,
+    download,
+    http,
+    kv,
+    log,
+    storage,
+    tables,
+    text,
+    tokens,
+)
 from services.executor.modules.args import decode_args, encoded_names, schema_of
 from services.executor.modules.contract import EffectModule, Module, ModuleFailed, PureModule
 
@@ -28,6 +41,9 @@ FAMILIES: tuple[tuple[type[Module[Any]], ...], ...] = (
     tokens.MODULES,
     log.MODULES,
     http.MODULES,
+    download.MODULES,
+    storage.MODULES,
+    kv.MODULES,
 )
 APP_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 APP_ID_CHARS_MAX = 64

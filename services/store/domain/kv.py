@@ -12,6 +12,9 @@ from services.store.domain import fields as check
 
 KEY_CHARS_MAX = 512
 VALUE_BYTES_MAX = 262_144
+# Of one step's expressions together: what they read stands, encrypted, in an event of the play.
+STEP_KEYS_MAX = 64
+STEP_BYTES_MAX = 524_288
 # Commands that come again are known by their ids as long as no more than these came after.
 APPLIED_MAX = 16
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
