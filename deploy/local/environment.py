@@ -18,7 +18,13 @@ NEEDS = {
         secrets.MCP_JWT_SECRET,
     ),
     # The gateway verifies keys.
-    "gateway": (secrets.JWT_SECRET, secrets.MCP_JWT_SECRET),
+    "gateway": (
+        secrets.JWT_SECRET,
+        secrets.MCP_JWT_SECRET,
+        # Channels check callers against tokens that are stored encrypted.
+        secrets.ENC_KEY_SECRET,
+        secrets.ENC_KEY_SALT,
+    ),
     "executor": (),
     "scheduler": (),
 }

@@ -36,6 +36,18 @@ create table audit (
     constraint audit_pkey PRIMARY KEY (stream, sequence)
 );
 
+create table channels (
+    id text not null,
+    company_id text not null,
+    kind text not null,
+    enabled boolean not null,
+    deleted boolean not null,
+    created_at timestamp with time zone not null,
+    shown json not null,
+    sequence bigint not null,
+    constraint channels_pkey PRIMARY KEY (id)
+);
+
 create table checkpoints (
     stream text not null,
     sequence bigint not null,
@@ -192,6 +204,7 @@ create table users (
 CREATE INDEX api_keys_by_company ON api_keys USING btree (company_id, issued_at, id);
 CREATE INDEX audit_by_company ON audit USING btree (company_id, at DESC, sequence DESC);
 CREATE INDEX audit_by_entity ON audit USING btree (company_id, entity_type, entity_id, sequence DESC);
+CREATE INDEX channels_by_company ON channels USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX flows_by_company ON flows USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX flows_by_group ON flows USING btree (company_id, group_id) WHERE ((group_id IS NOT NULL) AND (NOT deleted));
 CREATE INDEX flows_by_permanent_id ON flows USING btree (company_id, permanent_id);

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, flow, group, key, kv, module, play, schedule
+from libs.common.messages import access, channel, flow, group, key, kv, module, play, schedule
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -63,6 +63,12 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.group.created.v1": group.GroupCreated,
     "headrace.group.updated.v1": group.GroupUpdated,
     "headrace.group.deleted.v1": group.GroupDeleted,
+    "headrace.channel.created.v1": channel.ChannelCreated,
+    "headrace.channel.updated.v1": channel.ChannelUpdated,
+    "headrace.channel.deleted.v1": channel.ChannelDeleted,
+    "headrace.channel.route.added.v1": channel.RouteAdded,
+    "headrace.channel.route.updated.v1": channel.RouteUpdated,
+    "headrace.channel.route.deleted.v1": channel.RouteDeleted,
     "headrace.kv.set.v1": kv.KvSet,
     "headrace.kv.deleted.v1": kv.KvDeleted,
     "headrace.module.announced.v1": module.ModuleAnnounced,

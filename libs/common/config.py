@@ -60,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     cookie_domain: str = ""
     allowed_origins: str = ""
     channel_ports: str = "7701-7799"
+    channel_host: str = "127.0.0.1"
     mcp_port: int = 4445
     outbound_allow: str = ""
     storage_root: str = ""

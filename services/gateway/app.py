@@ -14,6 +14,7 @@ from services.gateway.cors import Origins
 from services.gateway.parts import Parts, assemble
 from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
+from services.gateway.routes.channels import ChannelRoutes
 from services.gateway.routes.documents import DocumentRoutes
 from services.gateway.routes.events import EventRoutes
 from services.gateway.routes.flows import FlowRoutes
@@ -49,6 +50,7 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
         *LayerRoutes(parts).routes(),
         *GroupRoutes(parts).routes(),
         *KvRoutes(parts).routes(),
+        *ChannelRoutes(parts).routes(),
         *AuditRoutes(parts).routes(),
         *RunRoutes(parts).routes(),
         *PlayRoutes(parts).routes(),

@@ -102,6 +102,7 @@ FRAMES: dict[str, type[Frame]] = {
     "play:failed": PlayFailedFrame,
 }
 _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type: ignore[arg-type]
+_NOUNS = ("flow", "group", "company", "user", "key", "module", "channel")
 _COMMANDS = frozenset({"start", "wake", "approve", "cancel", "revive"})
 _PARTS = {
     "shard": "The play's shard, from 0",
@@ -200,15 +201,13 @@ def _bus_channels() -> Json:
         "scheduleFires": (schedule.fire, "What a schedule's timer sends", ["headrace.schedule.wake.v1"]),
         "scheduleTimers": (schedule.timer, "A schedule's one durable timer", ["headrace.schedule.wake.v1"]),
     }
-    for noun in ("flow", "group", "company", "user", "key", "module"):
+    for noun in _NOUNS:
         told = f"A {noun}, whole, with each event; the last message on a subject is the definition"
         stored[f"{noun}Definitions"] = (subjects.definition(noun, company, one), told, _types(noun))
     stored["definitionsLive"] = (
         subjects.LIVE_DEFINITIONS + ".{noun}.{company}.{id}",
         "Every stored definition event, republished",
-        sorted(
-            {name for noun in ("flow", "group", "company", "user", "key", "module") for name in _types(noun)}
-        ),
+        sorted({name for noun in _NOUNS for name in _types(noun)}),
     )
     return {name: _channel(address, words, types, "bus") for name, (address, words, types) in stored.items()}
 

@@ -71,6 +71,17 @@ NAMED: dict[str, Any] = {
     "exclusions": ["2026-12-25"],
     "kind": "delay",
     "why": "delay",
+    "authMode": "header_token",
+    "hmacStyle": None,
+    "hmacToleranceSeconds": 300,
+    "port": 7701,
+    "httpMethod": "POST",
+    "toolName": None,
+    "description": "",
+    "inputSchema": None,
+    "targetFlowIds": ["69b52a3d0c1f5e8a90000003"],
+    "responseMode": "sync",
+    "timeoutSeconds": 30,
 }
 
 # Bodies, by the name of their struct.
@@ -101,6 +112,20 @@ BODIES: dict[str, Any] = {
         "cron": "0 6 * * 1-5",
         "timezone": "Europe/Berlin",
         "args": {"net": 100},
+    },
+    "ChannelFields": {
+        "name": "Orders",
+        "kind": "http",
+        "authMode": "header_token",
+        "authToken": "orders-4711",
+    },
+    "RouteFields": {
+        "name": "New order",
+        "httpMethod": "POST",
+        "path": "/orders/:shop",
+        "targetFlowIds": ["invoice-check"],
+        "responseMode": "sync",
+        "timeoutSeconds": 30,
     },
     "NoteFields": {"note": "until the audit is over"},
     "BackfillFields": {"from": "2026-03-01T00:00:00Z", "to": "2026-03-08T00:00:00Z", "parallel": False},

@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 from libs.common import rpc, subjects
 from libs.common.bus import Bus
-from libs.common.messages import flow, group, key, kv, query, user, version
+from libs.common.cipher import Cipher
+from libs.common.messages import channel, flow, group, key, kv, query, user, version
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
 from services.store.audit import Audit
 from services.store.catalogue import Catalogue
-from services.store.cipher import Cipher
+from services.store.channels import Channels
 from services.store.database import Database
 from services.store.definitions import Definitions
 from services.store.groups import Groups
@@ -35,6 +36,7 @@ class Parts(NamedTuple):
     catalogue: Catalogue
     cipher: Cipher
     passwords: Passwords
+    channel_ports: range
 
 
 class Answers(NamedTuple):
@@ -56,6 +58,7 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
         *_of_flows_and_plays(parts, definitions, listing, shards),
         *_of_access(parts, ledger, listing),
         _of_schedules(parts),
+        *_of_channels(parts, ledger, listing),
         Answers(
             subjects.command("group"),
             group.AnyGroupCommand,
@@ -126,6 +129,24 @@ def _of_flows_and_plays(
                 query.ListPlayLayers: queries.list_play_layers,
                 query.ListStalePlays: queries.list_stale_plays,
             },
+        ),
+    ]
+
+
+def _of_channels(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
+    channels = Channels(parts.bus, ledger, listing, parts.cipher, parts.channel_ports)
+    commands = (
+        channel.CreateChannel, channel.UpdateChannel, channel.DeleteChannel, channel.AddRoute, channel.UpdateRoute,
+        channel.DeleteRoute,
+    )  # fmt: skip
+    return [
+        Answers(
+            subjects.command("channel"), channel.AnyChannelCommand, dict.fromkeys(commands, channels.handle)
+        ),
+        Answers(
+            subjects.query("channel"),
+            channel.AnyChannelQuery,
+            {channel.ListChannels: channels.page, channel.GetChannel: channels.get},
         ),
     ]
 

@@ -9,13 +9,14 @@ import structlog
 
 from libs.common import health, rpc, subjects
 from libs.common.bus import Bus, Subscription
+from libs.common.cipher import Cipher
 from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid
 from services.store.answers import Parts, answers
 from services.store.catalogue import Catalogue
-from services.store.cipher import Cipher
 from services.store.database import AWAY, Database
+from services.store.domain.channel import ports_of
 from services.store.migrations import migrate
 from services.store.passwords import Passwords
 from services.store.progress import Progress
@@ -43,6 +44,7 @@ class App:
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._migrated = False
+        self._channel_ports = range(0)
         self._not_ready: str | None = "the store has not begun"
 
     async def start(self) -> None:
@@ -54,6 +56,7 @@ class App:
             raise Invalid(
                 "HEADRACE_POSTGRES_DSN is not set: the store needs the DSN of a PostgreSQL database"
             )
+        self._channel_ports = ports_of(self._config.channel_ports)
         secret, salt = self._config.enc_key_secret, self._config.enc_key_salt
         cipher = await asyncio.to_thread(Cipher.derive, secret, salt)
         self._run("come up", self._come_up(cipher))
@@ -133,7 +136,9 @@ class App:
             self._run(f"project {projection.stream}", projector.run())
 
     async def _serve(self, cipher: Cipher, passwords: Passwords) -> None:
-        parts = Parts(self._bus, self._database, self._progress, self._catalogue, cipher, passwords)
+        parts = Parts(
+            self._bus, self._database, self._progress, self._catalogue, cipher, passwords, self._channel_ports
+        )
         for subject, requests, handlers in answers(parts, shards=self._config.shards):
             self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
 

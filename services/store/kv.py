@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus
+from libs.common.cipher import Cipher, CipherRefused
 from libs.common.errors import Invalid, NotFound, Refused
 from libs.common.ids import derived_id, is_id
 from libs.common.messages.flow import Flow, FlowEvent
@@ -41,7 +42,6 @@ from libs.common.messages.kv import (
 )
 from libs.common.messages.origin import Wish
 from libs.common.messages.query import Reply, Rows
-from services.store.cipher import Cipher, CipherRefused
 from services.store.claims import PERMANENT, Claims
 from services.store.domain import kv as rules
 from services.store.domain.names import is_permanent_id

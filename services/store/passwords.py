@@ -6,8 +6,8 @@ import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from libs.common.cipher import Cipher, CipherRefused
 from libs.common.ids import new_secret
-from services.store.cipher import Cipher, CipherRefused
 
 # Each takes 64 MiB and a core for some 50 ms: a storm of logins must not take the machine.
 CONCURRENT_MAX = 2

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
-from libs.common.messages import access, flow, group, key, kv, module, play
+from libs.common.messages import access, channel, flow, group, key, kv, module, play
 from libs.common.messages.origin import Origin
 from tests.contract.example_schedules import schedule_messages
 
@@ -27,6 +27,8 @@ SCHEDULE = "69b52a3d0c1f5e8a90000007"
 GROUP = "69b52a3d0c1f5e8a90000008"
 KEY = "69b52a3d0c1f5e8a9000000a"
 ENTRY = "69b52a3d0c1f5e8a9000000b"
+CHANNEL = "69b52a3d0c1f5e8a9000000d"
+ROUTE = "69b52a3d0c1f5e8a9000000e"
 WAIT = "69b52a3d0c1f5e8a90000009"
 COMMIT = "5d2f6c1e9b7a4830a1c4e6f80b2d4c6e"
 SEED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -283,6 +285,50 @@ def kv_events() -> list[msgspec.Struct]:
     ]
 
 
+def channel_events() -> list[msgspec.Struct]:
+    """Return one of each fact about channels."""
+    route = channel.ChannelRoute(
+        id=ROUTE,
+        name="New order",
+        http_method="POST",
+        path="/orders/:shop",
+        tool_name="new_order",
+        description="Takes an order.",
+        input_schema={"type": "object", "properties": {"total": {"type": "number"}}},
+        target_flow_ids=(FLOW,),
+        response_mode="async",
+        timeout_seconds=20,
+        created_at=AT,
+        updated_at=later(10),
+    )
+    made = channel.Channel(
+        id=CHANNEL,
+        company_id=COMPANY,
+        name="Orders",
+        kind="http",
+        auth_mode="hmac",
+        sealed_token='{"alg":"A256GCM","kid":"k1","nonce":"bm9uY2U=","ct":"Y2lwaGVydGV4dA=="}',
+        hmac_style="stripe",
+        sealed_hmac_secret='{"alg":"A256GCM","kid":"k1","nonce":"bm9uY2U=","ct":"c2VjcmV0"}',
+        hmac_tolerance_seconds=600,
+        enabled=True,
+        port=7701,
+        routes=(route,),
+        created_at=AT,
+        updated_at=later(10),
+    )
+    facts: dict[str, Any] = {"at": later(10), "by": USER, "origin": ORIGIN, "channel": made}
+    gone = msgspec.structs.replace(made, deleted=True, enabled=False, port=None)
+    return [
+        channel.ChannelCreated(**facts),
+        channel.ChannelUpdated(**facts),
+        channel.ChannelDeleted(**{**facts, "channel": gone}),
+        channel.RouteAdded(**facts, route_id=ROUTE),
+        channel.RouteUpdated(**facts, route_id=ROUTE),
+        channel.RouteDeleted(**facts, route_id=ROUTE),
+    ]
+
+
 def all_examples() -> dict[str, msgspec.Struct]:
     """Return the examples by the name of their type."""
     groups = (
@@ -295,6 +341,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         key_events,
         group_events,
         kv_events,
+        channel_events,
     )
     return {TYPE_NAMES[type(message)]: message for make in groups for message in make()}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from libs.common.codec import Envelope, encode
-from libs.common.messages import access, flow, group, key, kv, schedule
+from libs.common.messages import access, channel, flow, group, key, kv, schedule
 from libs.common.messages.origin import Fact
 from services.store.database import Connection
 from services.store.read_models.text import storable
@@ -31,6 +31,12 @@ ACTIONS: dict[type, str] = {
     access.SessionClosed: "auth.logout",
     key.KeyIssued: "apikey.create",
     key.KeyRevoked: "apikey.revoke",
+    channel.ChannelCreated: "channel.create",
+    channel.ChannelUpdated: "channel.update",
+    channel.ChannelDeleted: "channel.delete",
+    channel.RouteAdded: "channel.route.create",
+    channel.RouteUpdated: "channel.route.update",
+    channel.RouteDeleted: "channel.route.delete",
     kv.KvSet: "kv.set",
     kv.KvDeleted: "kv.delete",
     schedule.ScheduleCreated: "schedule.create",
@@ -42,7 +48,15 @@ ACTIONS: dict[type, str] = {
     schedule.BackfillRequested: "schedule.backfill",
     schedule.BackfillCancelled: "schedule.backfill.cancel",
 }
-_GONE = frozenset({flow.FlowDeleted, group.GroupDeleted, kv.KvDeleted, schedule.ScheduleDeleted})
+_GONE = frozenset(
+    {
+        flow.FlowDeleted,
+        group.GroupDeleted,
+        kv.KvDeleted,
+        channel.ChannelDeleted,
+        schedule.ScheduleDeleted,
+    }
+)
 _SECRET_NAMES = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|signature",
     re.IGNORECASE,
@@ -139,6 +153,9 @@ def _thing(event: Fact) -> _Thing:
             return _Thing("company", event.company.id, _json(event.company))
         case key.KeyEvent():
             return _Thing("apikey", event.key.id, _json(event.key))
+        case channel.ChannelEvent():
+            shown = _json(channel.channel_view(event.channel))
+            return _Thing("channel", event.channel.id, shown)
         case kv.KvEvent():
             entry = _json(event.entry)
             return _Thing(

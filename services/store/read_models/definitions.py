@@ -4,27 +4,28 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from libs.common import codec, subjects
-from libs.common.messages import access, flow, group, key
+from libs.common.messages import access, channel, flow, group, key
 from services.store.database import Connection
 from services.store.log_reader import Record
 from services.store.read_models import access as access_tables
-from services.store.read_models import audit, checkpoints, flows, groups, keys, versions
+from services.store.read_models import audit, channels, checkpoints, flows, groups, keys, versions
 from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.versions import VersionRow
 
 Write = Callable[[Connection, list[tuple[Any, int]]], Awaitable[None]]
 
-Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey
+Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey | channel.Channel
 
 # The nouns that have a table, or are audited, and so the filters of the projector.
-NOUNS = ("flow", "company", "user", "group", "key", "session")
+NOUNS = ("flow", "company", "user", "group", "key", "session", "channel")
 _TABLES: dict[type, Write] = {
     flow.Flow: flows.write,
     access.Company: access_tables.write_companies,
     access.User: access_tables.write_users,
     group.Group: groups.write,
     key.ApiKey: keys.write,
+    channel.Channel: channels.write,
 }
 
 
@@ -37,6 +38,8 @@ def definition_of(event: Any) -> Definition | None:
             return event.group
         case key.KeyEvent():
             return event.key
+        case channel.ChannelEvent():
+            return event.channel
         case flow.FlowEvent():
             return event.flow
         case access.CompanyCreated():

@@ -54,7 +54,9 @@ def test_only_the_store_is_told_where_the_database_is() -> None:
     told = {name: environment.of_service(name, {}, values) for name in environment.SERVICES}
     assert [name for name, env in told.items() if environment.POSTGRES_DSN in env] == ["store"]
     assert told["executor"] == told["scheduler"] == {}
-    assert set(told["gateway"]) == {secrets.JWT_SECRET, secrets.MCP_JWT_SECRET}
+    signing = {secrets.JWT_SECRET, secrets.MCP_JWT_SECRET}
+    # Channels check callers against tokens that are stored encrypted.
+    assert set(told["gateway"]) == signing | {secrets.ENC_KEY_SECRET, secrets.ENC_KEY_SALT}
 
 
 def test_a_secret_in_the_environment_of_up_reaches_no_service_by_inheritance() -> None:

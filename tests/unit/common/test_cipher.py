@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from services.store.cipher import Cipher, CipherRefused
+from libs.common.cipher import Cipher, CipherRefused
 
 SECRET, SALT = "5a" * 128, "a5" * 32
 
