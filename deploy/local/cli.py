@@ -1,13 +1,10 @@
 """The `headrace` command line. Each command is a function that adds its parser; more are added in COMMANDS."""
 
 import argparse
-import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 from libs.cli.commands import COMMANDS as CLIENT_COMMANDS
@@ -85,6 +82,8 @@ class _Version(argparse.Action):
     """Prints the version of the installed distribution; looked up only when it is asked for."""
 
     def __call__(self, *_: object) -> None:
+        from importlib.metadata import version
+
         print(f"headrace {version('headrace')}")
         sys.exit(0)
 
@@ -101,6 +100,8 @@ def _add_up(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from deploy.local import sample_source, up
     from deploy.local.errors import CannotStart
     from deploy.local.secrets import ADMIN_EMAIL, ADMIN_PASSWORD
@@ -156,6 +157,8 @@ def _add_rebuild(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _rebuild() -> int:
+    import subprocess
+
     from deploy.local.home import read_secret_json
 
     env_file = Path(os.environ.get("HEADRACE_HOME", HOME_USUAL)) / "run" / "env.json"

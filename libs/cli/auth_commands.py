@@ -1,11 +1,9 @@
 """`headrace login`, `logout` and `whoami`."""
 
 import argparse
-import asyncio
-import getpass
 import os
-import sys
 
+from libs.cli import asking
 from libs.cli.client import Client
 from libs.cli.connect import client_of
 from libs.cli.errors import LOGGED_OUT, OK, USAGE, Answered, CommandFailed
@@ -29,7 +27,7 @@ async def log_in(arguments: argparse.Namespace) -> int:
     is_local_admin = is_local and email == places.local_secret(LOCAL_EMAIL)
     password = os.environ.get(PASSWORD) or (places.local_secret(LOCAL_PASSWORD) if is_local_admin else "")
     if not password:
-        password = await _asked(email, url)
+        password = await asking.password(f"password of {email} at {url}", f"set {PASSWORD}")
     async with Client.connected(url, {}) as client:
         try:
             opened = await client.log_in(email, password)
@@ -66,9 +64,3 @@ async def who_am_i(arguments: argparse.Namespace) -> int:
         names = ("url", "email", "name", "role", "permissions", "companyId", "id")
         Printer.on_stdout(arguments.output).fields({**me, "url": client.url}, names)
     return OK
-
-
-async def _asked(email: str, url: str) -> str:
-    if not sys.stdin.isatty():
-        raise CommandFailed(f"no terminal to ask for the password of {email}: set {PASSWORD}", USAGE)
-    return await asyncio.to_thread(getpass.getpass, f"password of {email} at {url}: ")

@@ -1,11 +1,22 @@
 """The commands for people who use a system: their parsers, with help that teaches."""
 
 import argparse
-import json
 from collections.abc import Callable
 
-from libs.cli import completion
-from libs.cli.words import Commands, Parser, command, count, family, runs, with_output, with_url
+from libs.cli import completion, group_words, key_words, kv_words, schedule_words, user_words
+from libs.cli.words import (
+    Commands,
+    Parser,
+    command,
+    count,
+    family,
+    pair,
+    remote,
+    runs,
+    with_output,
+    with_url,
+    with_yes,
+)
 
 # Those of libs.common.messages.play, spelled here so that `--help` imports nothing.
 STATES = ("NEW", "RUN", "WAIT", "DEFERRED", "ON_HOLD", "DONE", "FAIL", "SKIP", "FILTERED")
@@ -83,7 +94,7 @@ def _flow_readers(flows: "Commands[Parser]") -> None:
     words.add_argument("--category", metavar="TEXT", help="only those of this category")
     words.add_argument("--enabled", choices=("true", "false"), help="only those that are, or are not")
     words.add_argument("-n", "--limit", type=count, metavar="N", help="at most so many (all)")
-    _remote(words, "flow_commands", "list_")
+    remote(words, "flow_commands", "list_")
     words = command(
         flows,
         "show",
@@ -92,16 +103,26 @@ def _flow_readers(flows: "Commands[Parser]") -> None:
         "  headrace flow show invoice-check\n  headrace flow show invoice-check -o json",
     )
     words.add_argument("flow", metavar="FLOW", help="permanentId or id")
-    _remote(words, "flow_commands", "show")
+    remote(words, "flow_commands", "show")
     words = command(
         flows,
         "export",
         "write a flow as a file",
-        "Write a flow as the JSON file that `apply` takes. Fields that have their default are left out.",
-        "  headrace flow export invoice-check\n  headrace flow export invoice-check -f flows/invoice-check.json",
+        """
+Write a flow as the file that `apply` takes, JSON or, where its name ends so, YAML. Fields that have their default are
+left out.
+""",
+        """
+  headrace flow export invoice-check
+  headrace flow export invoice-check -o yaml
+  headrace flow export invoice-check -f flows/invoice-check.yaml
+""",
     )
     words.add_argument("flow", metavar="FLOW", help="permanentId or id")
     words.add_argument("-f", "--file", default="-", metavar="FILE", help="where to (standard output)")
+    words.add_argument(
+        "-o", "--output", choices=("json", "yaml"), help="the form (as the file's name tells, or json)"
+    )
     with_url(words)
     runs(words, "flow_commands", "export")
 
@@ -118,13 +139,16 @@ leaves out has its default. Each change is a call and a version of its own, so a
 some of them.
 """,
         """
-  headrace flow apply -f invoice-check.json
+  headrace flow apply -f invoice-check.yaml
   headrace flow apply -f invoice-check.json --dry-run       what would change
   jq '.enabled = false' invoice-check.json | headrace flow apply -f -
 
-a file:
-  {"name": "Hello", "layers": [
-    {"ref": "greeting", "appId": "template", "args": {"template": "Hello {{ .who }}", "data": {"who": "you"}}}]}
+a file, which may as well be JSON:
+  name: Hello
+  layers:
+    - ref: greeting
+      appId: template
+      args: {template: "Hello {{ .who }}", data: {who: you}}
 """,
     )
     words.add_argument("-f", "--file", required=True, metavar="FILE", help="the file; - is standard input")
@@ -139,7 +163,7 @@ a file:
         "  headrace flow delete invoice-check\n  headrace flow delete invoice-check --yes       in a script",
     )
     words.add_argument("flow", metavar="FLOW", help="permanentId or id")
-    words.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    with_yes(words)
     with_url(words)
     runs(words, "flow_commands", "delete")
 
@@ -167,7 +191,7 @@ with --watch its events are printed until it ends. The exit code is 1 when the p
         "--args", default="{}", metavar="JSON", help="what it starts with: an object, or @FILE"
     )
     words.add_argument(
-        "-a", "--arg", type=_pair, action="append", default=[], metavar="KEY=VALUE", help="one field of it"
+        "-a", "--arg", type=pair, action="append", default=[], metavar="KEY=VALUE", help="one field of it"
     )
     ways = words.add_mutually_exclusive_group()
     ways.add_argument(
@@ -176,7 +200,7 @@ with --watch its events are printed until it ends. The exit code is 1 when the p
     ways.add_argument("--watch", action="store_true", help="print events until the end")
     words.add_argument("--key", metavar="TEXT", help="idempotency key: equal keys are one play")
     words.add_argument("--force", action="store_true", help="run it though it is disabled")
-    _remote(words, "flow_commands", "run")
+    remote(words, "flow_commands", "run")
 
 
 def _play(commands: "Commands[Parser]") -> None:
@@ -212,7 +236,7 @@ def _play_readers(plays: "Commands[Parser]") -> None:
     words.add_argument(
         "-n", "--limit", type=count, default=PLAYS_SHOWN, metavar="N", help=f"at most ({PLAYS_SHOWN})"
     )
-    _remote(words, "play_commands", "list_")
+    remote(words, "play_commands", "list_")
     words = command(
         plays,
         "show",
@@ -221,7 +245,7 @@ def _play_readers(plays: "Commands[Parser]") -> None:
         "  headrace play show 6920e3f3aa9f2c1d04e9b7c1\n  headrace play show 6920e3f3aa9f2c1d04e9b7c1 -o json",
     )
     words.add_argument("play", metavar="PLAY", help="its id")
-    _remote(words, "play_commands", "show")
+    remote(words, "play_commands", "show")
     words = command(
         plays,
         "watch",
@@ -242,7 +266,7 @@ a line. The exit code tells how the play ended: 0, or 1 when it failed.
     words.add_argument(
         "--since", metavar="SEQUENCE", help="without PLAY: go on after this frame; 0 is the beginning"
     )
-    _remote(words, "play_commands", "watch_")
+    remote(words, "play_commands", "watch_")
 
 
 def _play_deciders(plays: "Commands[Parser]") -> None:
@@ -308,27 +332,6 @@ is needed, and none is asked for: whoever reaches the bus sees every company.
     runs(words, "tap", "tap")
 
 
-def _remote(words: Parser, module: str, function: str) -> None:
-    with_output(words)
-    with_url(words)
-    runs(words, module, function)
-
-
-def _pair(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {text}")
-    try:
-        return key, json.loads(value, parse_constant=_no_number)
-    except ValueError:
-        return key, value
-
-
-def _no_number(word: str) -> None:
-    # NaN and Infinity are words in JSON, whatever Python makes of them.
-    raise ValueError(word)
-
-
 def _wait_s(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= WAIT_S_MAX:
@@ -342,4 +345,15 @@ def _sequence(text: str) -> int:
     return int(text)
 
 
-COMMANDS: list[Callable[["Commands[Parser]"], None]] = [_auth, _flow, _play, _tap, completion.add]
+COMMANDS: list[Callable[["Commands[Parser]"], None]] = [
+    _auth,
+    _flow,
+    _play,
+    kv_words.add,
+    schedule_words.add,
+    group_words.add,
+    user_words.add,
+    key_words.add,
+    _tap,
+    completion.add,
+]

@@ -2,17 +2,15 @@
 
 import argparse
 import asyncio
-import json
 import re
 import sys
-from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from libs.cli import flow_file
+from libs.cli import files, flow_file, play_args
+from libs.cli.asking import confirm
 from libs.cli.client import Client, Json
 from libs.cli.connect import client_of
-from libs.cli.errors import OK, USAGE, Answered, CommandFailed
+from libs.cli.errors import OK, Answered, CommandFailed
 from libs.cli.flow_file import Change, FlowFile
 from libs.cli.output import Printer, note
 from libs.cli.watching import exit_code_of, watch
@@ -30,7 +28,6 @@ SHOW = (
 )  # fmt: skip
 LAYERS = {"index": "INDEX", "ref": "REF", "appId": "MODULE", "needsApproval": "APPROVAL", "name": "NAME"}
 ENDED = ("playId", "state", "startedAt", "completedAt", "duration", "error", "errorCode", "out")
-STANDARD_INPUT = "-"
 
 
 async def list_(arguments: argparse.Namespace) -> int:
@@ -48,7 +45,7 @@ async def show(arguments: argparse.Namespace) -> int:
         flow = await client.call("GET", path_of(arguments.flow))
     printer = Printer.on_stdout(arguments.output)
     printer.fields(flow, SHOW)
-    if not printer.json:
+    if printer.table:
         printer.line("")
         printer.rows(flow["layers"], LAYERS)
     return OK
@@ -58,12 +55,13 @@ async def export(arguments: argparse.Namespace) -> int:
     """Write a flow as a file that `apply` takes."""
     async with client_of(arguments) as client:
         flow = await client.call("GET", path_of(arguments.flow))
-    text = flow_file.text_of(flow_file.of_answer(flow))
-    if arguments.file == STANDARD_INPUT:
+    form = arguments.output or flow_file.form_of(arguments.file)
+    text = flow_file.text_of(flow_file.of_answer(flow), form)
+    if arguments.file == files.STANDARD_INPUT:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        await asyncio.to_thread(_write, arguments.file, text)
+        await asyncio.to_thread(files.write, arguments.file, text)
     return OK
 
 
@@ -72,7 +70,7 @@ async def delete(arguments: argparse.Namespace) -> int:
     async with client_of(arguments) as client:
         flow = await client.call("GET", path_of(arguments.flow))
         if not arguments.yes:
-            await _confirm(f"delete the flow {flow['permanentId']} ({flow['name']})? [y/N] ")
+            await confirm(f"delete the flow {flow['permanentId']} ({flow['name']})? [y/N] ")
         await client.call("DELETE", path_of(flow["id"]))
     Printer.on_stdout("table").line(f"deleted {flow['permanentId']}")
     return OK
@@ -80,7 +78,7 @@ async def delete(arguments: argparse.Namespace) -> int:
 
 async def apply(arguments: argparse.Namespace) -> int:
     """Make a flow what its file states, and tell each change."""
-    content = await asyncio.to_thread(_read, arguments.file)
+    content = await asyncio.to_thread(files.read, arguments.file)
     wanted = flow_file.read(content, arguments.file)
     printer = Printer.on_stdout("table")
     async with client_of(arguments) as client:
@@ -109,7 +107,7 @@ async def apply(arguments: argparse.Namespace) -> int:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Start a play; wait for its end, or watch it, when asked to."""
-    body: Json = {"args": _args(arguments)}
+    body: Json = {"args": play_args.args(arguments.args, arguments.arg)}
     if arguments.key:
         body["idempotencyKey"] = arguments.key
     if arguments.force:
@@ -120,7 +118,7 @@ async def run(arguments: argparse.Namespace) -> int:
             "POST", f"{path_of(arguments.flow)}/run", body, {"wait": arguments.wait or None}
         )
         if arguments.watch:
-            if not printer.json:
+            if printer.table:
                 printer.line(f"play {answer['playId']}")
             return await watch(client, printer, answer["playId"])
     printer.fields(answer, ENDED)
@@ -178,39 +176,3 @@ async def _change(client: Client, flow_id: str, change: Change) -> None:
             answer = await client.call("POST", f"{flow}/layers", change.fields)
     for warning in answer.get("warnings", ()):
         note(f"warning: {warning}")
-
-
-def _args(arguments: argparse.Namespace) -> dict[str, Any]:
-    given = arguments.args
-    if given.startswith("@"):
-        given = _read(given[1:]).decode(errors="replace")
-    try:
-        args = json.loads(given)
-    except ValueError as error:
-        raise CommandFailed(f"--args is no JSON: {error}", USAGE) from error
-    if not isinstance(args, dict):
-        raise CommandFailed("--args must be a JSON object", USAGE)
-    return {**args, **dict(arguments.arg)}
-
-
-def _read(file: str) -> bytes:
-    if file == STANDARD_INPUT:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}", USAGE) from error
-
-
-def _write(file: str, text: str) -> None:
-    try:
-        Path(file).write_text(text)
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be written: {error.strerror}", USAGE) from error
-
-
-async def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise CommandFailed("no terminal to ask for confirmation: add --yes", USAGE)
-    if (await asyncio.to_thread(input, question)).strip().lower() not in {"y", "yes"}:
-        raise CommandFailed("nothing was deleted")

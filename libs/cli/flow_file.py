@@ -1,12 +1,13 @@
-"""Flows as files: read one, write one, and what makes a flow equal to its file. Pure.
+"""Flows as files, JSON or YAML: read one, write one, and what makes a flow equal to its file. Pure.
 
 A file states the whole of a flow: what it leaves out has its default. Steps are known by their `ref`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from libs.cli import yaml_text
 from libs.cli.errors import USAGE, CommandFailed
 from libs.common.messages.flow import Execution, OnError, Retry
 
@@ -60,14 +61,19 @@ class Change(NamedTuple):
         return f"{self.verb} {what}" + (f": {', '.join(self.fields)}" if named else "")
 
 
+Form = Literal["json", "yaml"]
+YAML_ENDINGS = (".yaml", ".yml")
 _decode = msgspec.json.Decoder(FlowFile).decode
 
 
 def read(content: bytes, name: str) -> FlowFile:
-    """Return the flow that a file states. Raises CommandFailed naming the field that does not fit."""
+    """Return the flow that a file states, in JSON when it begins with a brace, else in YAML.
+
+    Raises CommandFailed naming the field that does not fit.
+    """
     try:
-        flow = _decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        flow = _decode(content) if content.lstrip().startswith(b"{") else _of_yaml(content)
+    except (msgspec.DecodeError, ValueError) as error:
         raise CommandFailed(f"{name} is not a flow: {error}", USAGE) from error
     refs = [layer.ref for layer in flow.layers]
     twice = sorted({ref for ref in refs if refs.count(ref) > 1})
@@ -91,13 +97,20 @@ def of_answer(answer: Json) -> FlowFile:
     return msgspec.convert({**fields, "layers": layers}, FlowFile)
 
 
-def text_of(flow: FlowFile) -> str:
+def form_of(file: str) -> Form:
+    """Return the form that a file's name asks for; JSON where it tells none."""
+    return "yaml" if file.endswith(YAML_ENDINGS) else "json"
+
+
+def text_of(flow: FlowFile, form: Form = "json") -> str:
     """Return a file's text: what has its default is left out, and keys stand in a fixed order."""
     whole = msgspec.to_builtins(flow)
     lean = {
         name: value for name, value in whole.items() if name == "name" or value != _default(FlowFile, name)
     }
     lean["layers"] = [_lean(layer) for layer in flow.layers]
+    if form == "yaml":
+        return yaml_text.write(lean)
     return msgspec.json.format(msgspec.json.encode(lean), indent=2).decode() + "\n"
 
 
@@ -127,6 +140,10 @@ def changes(wanted: FlowFile, answer: Json | None) -> list[Change]:
     ]
     made += [Change("create", layer.ref, _fields(layer)) for layer in wanted.layers if layer.ref not in there]
     return made
+
+
+def _of_yaml(content: bytes) -> FlowFile:
+    return msgspec.convert(yaml_text.read(content.decode()), FlowFile)
 
 
 def _indexed(layers: tuple[LayerFile, ...]) -> tuple[LayerFile, ...]:

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, colour only where a person looks."""
+"""What commands print: tables for people, JSON or YAML for programs, colour only where a person looks."""
 
 import json
 import os
@@ -24,11 +24,12 @@ CUT = "…"
 
 
 class Printer:
-    """Prints to one stream in one form, `table` or `json`."""
+    """Prints to one stream in one form, one of FORMS."""
 
     def __init__(self, form: str, stream: TextIO, environ: Mapping[str, str], *, width: int | None) -> None:
         """`width` is that of the terminal in characters; None, where there is none, prints whole lines."""
-        self.json = form == "json"
+        self.table = form == "table"
+        self._yaml = form == "yaml"
         self._stream = stream
         self._width = width
         # https://no-color.org
@@ -45,16 +46,23 @@ class Printer:
         print(text, file=self._stream, flush=True)
 
     def value(self, value: Any) -> None:
-        """Print a value as indented JSON."""
+        """Print a value as indented JSON, or as YAML."""
+        if self._yaml:
+            self._document(value)
+            return
         self.line(json.dumps(value, indent=2, ensure_ascii=False))
 
     def entry(self, value: Any) -> None:
-        """Print a value as one line of JSON."""
+        """Print one value of many that come in time: a line of JSON, or a document of YAML."""
+        if self._yaml:
+            self.line("---")
+            self._document(value)
+            return
         self.line(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
     def rows(self, entries: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-        """Print a list: all of it as JSON, or a table of these columns (head by field)."""
-        if self.json:
+        """Print a list: all of it for programs, or a table of these columns (head by field)."""
+        if not self.table:
             self.value(list(entries))
             return
         if not entries:
@@ -65,8 +73,8 @@ class Printer:
         self._table(table, list(columns).index("state") if "state" in columns else None)
 
     def fields(self, entry: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Print one thing: all of it as JSON, or these fields, one a line."""
-        if self.json:
+        """Print one thing: all of it for programs, or these fields, one a line."""
+        if not self.table:
             self.value(entry)
             return
         shown = [(name, entry[name]) for name in names if entry.get(name) not in (None, "", {}, [])]
@@ -86,6 +94,11 @@ class Printer:
         if self._width is None or len(text) <= self._width:
             return text
         return text[: self._width - 1] + CUT
+
+    def _document(self, value: Any) -> None:
+        from libs.cli import yaml_text
+
+        self.line(yaml_text.write(value).removesuffix("\n"))
 
     def _table(self, table: list[list[str]], state_column: int | None) -> None:
         widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]

@@ -41,7 +41,7 @@ async def show(arguments: argparse.Namespace) -> int:
         play = await client.call("GET", _path_of(arguments.play))
         steps = await client.call("GET", f"{_path_of(arguments.play)}/layers")
     printer = Printer.on_stdout(arguments.output)
-    if printer.json:
+    if not printer.table:
         printer.value({**play, "layers": steps})
         return OK
     printer.fields(play, (*SUMMARY, "args", "flowVersion", "trigger"))

@@ -99,10 +99,10 @@ async def _frames(
                     frame = message.json()
                     attempts, since = 0, str(frame["sequence"])
                     heard()
-                    if printer.json:
-                        printer.entry(frame)
-                    else:
+                    if printer.table:
                         printer.line(line_of(frame, printer, alone=alone))
+                    else:
+                        printer.entry(frame)
                     if alone and frame["type"] in ENDS:
                         raise _Over(frame["state"])
             reason = f"the connection ended ({socket.close_code})"

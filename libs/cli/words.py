@@ -1,7 +1,7 @@
 """Parsers of commands: help as it was written, options that many share, and code that loads when it runs."""
 
 import argparse
-import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,6 +13,7 @@ from libs.cli.errors import INTERRUPTED, READER_GONE, CommandFailed
 Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse gives the type no public name
 Parser = argparse.ArgumentParser
 LIMIT_MAX = 100_000
+FORMS = ("table", "json", "yaml")
 
 
 class Raw(argparse.RawDescriptionHelpFormatter):
@@ -53,6 +54,9 @@ def runs(words: Parser, module: str, function: str) -> None:
 
 def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run a command to its exit code; what it cannot do is one sentence on standard error."""
+    # Help and completion need no loop, and it takes half of their time to import.
+    import asyncio
+
     try:
         return asyncio.run(main())
     except CommandFailed as error:
@@ -75,9 +79,35 @@ def with_url(words: Parser) -> None:
 
 def with_output(words: Parser) -> None:
     """Add the option that chooses the form of what is printed."""
-    words.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="table (default) or json"
-    )
+    words.add_argument("-o", "--output", choices=FORMS, default="table", help="table (default), json or yaml")
+
+
+def remote(words: Parser, module: str, function: str) -> None:
+    """Let a parser run a function that calls the system and prints what it answers."""
+    with_output(words)
+    with_url(words)
+    runs(words, module, function)
+
+
+def with_yes(words: Parser) -> None:
+    """Add the option that asks no question."""
+    words.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def json_or_text(text: str) -> object:
+    """Read a value: JSON where it is JSON, text where it is not."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except ValueError:
+        return text
+
+
+def pair(text: str) -> tuple[str, object]:
+    """Read KEY=VALUE. Raises ArgumentTypeError where there is no key."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {text}")
+    return key, json_or_text(value)
 
 
 def count(text: str) -> int:
@@ -85,3 +115,8 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= LIMIT_MAX):
         raise argparse.ArgumentTypeError(f"expected a number between 1 and {LIMIT_MAX}")
     return int(text)
+
+
+def _no_number(word: str) -> None:
+    # NaN and Infinity are words in JSON, whatever Python makes of them.
+    raise ValueError(word)

@@ -1,13 +1,16 @@
 """Runs the real `headrace` for tests, with a home and a configuration of its own."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.local import cli
 from libs.common.bus import Bus
 from tests.e2e.api import Api
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
@@ -29,7 +32,7 @@ class Said(NamedTuple):
 
 
 class Shell:
-    """Runs `headrace` with a home and a configuration of its own."""
+    """Runs `headrace` with a home and a configuration of its own: in this process, which saves its start."""
 
     def __init__(self, system: RunningSystem, config: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
@@ -37,6 +40,24 @@ class Shell:
         self.config = config
 
     def __call__(self, *arguments: str, said: str = "", environ: dict[str, str] | None = None) -> Said:
+        before = dict(os.environ)
+        streams = sys.stdin, sys.stdout, sys.stderr
+        out, err = io.StringIO(), io.StringIO()
+        os.environ.clear()
+        os.environ.update(self.environ | (environ or {}))
+        sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO(said.encode())), out, err
+        try:
+            code = cli.main(list(arguments))
+        except SystemExit as over:
+            code = int(over.code or 0)
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = streams
+            os.environ.clear()
+            os.environ.update(before)
+        return Said(code, out.getvalue(), err.getvalue())
+
+    def apart(self, *arguments: str, said: str = "", environ: dict[str, str] | None = None) -> Said:
+        """Run it as a process of its own, as people do."""
         done = subprocess.run(
             [HEADRACE, *arguments],
             input=said,
@@ -69,6 +90,18 @@ class Shell:
 
     def play(self, flow: str, *arguments: str) -> str:
         return str(self.good("flow", "run", flow, "-o", "json", *arguments).json["playId"])
+
+    def until(self, state: str, play: str) -> None:
+        """Wait until readers see a play in this state."""
+        deadline_s = time.monotonic() + WITHIN_S
+        while (seen := self.good("play", "show", play, "-o", "json").json["state"]) != state:
+            assert time.monotonic() < deadline_s, seen
+
+    def until_listed(self, count: int, *arguments: str) -> None:
+        """Wait until a list has this many entries."""
+        deadline_s = time.monotonic() + WITHIN_S
+        while len(seen := self.good(*arguments, "-o", "json").json) != count:
+            assert time.monotonic() < deadline_s, seen
 
     def version(self, flow: str) -> int:
         return int(self.good("flow", "show", flow, "-o", "json").json["version"])

@@ -2,14 +2,18 @@
 
 import argparse
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local import cli
-from libs.cli import commands, completion
+from libs.cli import commands, completion, key_words, schedule_words, user_words
+from libs.common.messages.access import PERMISSIONS
+from libs.common.messages.key import SCOPES
 from libs.common.messages.play import PLAY_STATES
+from libs.common.messages.schedule import MISFIRE_POLICIES, OVERLAP_POLICIES
 
 COMPLETE = """
 source "$1"; shift
@@ -51,8 +55,23 @@ def test_help_says_what_a_command_does_with_examples_of_it(words: str) -> None:
     assert max(map(len, parser.format_help().splitlines())) <= 120
 
 
-def test_the_words_for_states_are_all_states() -> None:
+def test_the_words_for_choices_are_all_choices() -> None:
     assert set(commands.STATES) == set(PLAY_STATES)
+    assert tuple(PERMISSIONS) == user_words.ROLES
+    assert key_words.SCOPES == SCOPES
+    assert schedule_words.MISFIRE_POLICIES == MISFIRE_POLICIES
+    assert schedule_words.OVERLAP_POLICIES == OVERLAP_POLICIES
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """What a person waits for at every call, and a shell at every completion."""
+    code = "import sys; from deploy.local import cli; cli.parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert (
+        loaded & {"asyncio", "aiohttp", "msgspec", "nats", "yaml", "importlib.metadata", "subprocess"}
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,6 +87,12 @@ def test_the_words_for_states_are_all_states() -> None:
         ["play", "list", "--state", "GONE"],
         ["tap", "--since", "0"],
         ["tap", "--count", "-1"],
+        ["kv", "set", "x"],
+        ["kv", "list", "--flow", "a", "--group", "b"],
+        ["schedule", "create", "x", "--flow", "f", "--cron", "a", "--every", "b"],
+        ["schedule", "create", "x", "--flow", "f", "--jitter", "-1"],
+        ["user", "create", "a@b.test", "--role", "owner"],
+        ["key", "create", "x", "--scope", "all"],
         ["completion", "tcsh"],
     ],
 )
@@ -124,7 +149,11 @@ def test_a_value_is_json_where_it_is_json_and_text_where_it_is_not(given: str, v
         (["flow", "ex"], {"export"}),
         (["flow", "run", "--wa"], {"--wait", "--watch"}),
         (["play", "list", "--state", "F"], {"FAIL", "FILTERED"}),
-        (["play", "watch", "-o", ""], {"table", "json"}),
+        (["play", "watch", "-o", ""], {"table", "json", "yaml"}),
+        (["flow", "export", "--output", ""], {"json", "yaml"}),
+        (["schedule", "b"], {"backfill"}),
+        (["user", "role", "ann", "v"], {"viewer"}),
+        (["kv", "set", "--sec"], {"--secret"}),
         (["flow", "--help", "del"], {"delete"}),
         (["up", "--sam"], {"--sample"}),
         (["completion", "z"], {"zsh"}),
