@@ -47,7 +47,7 @@ class Log(Protocol):
     async def flow(self, company_id: str, flow_id: str) -> firing.Flow | None: ...
     async def commit(self, event: m.ScheduleEvent, *, expected: int, command_id: str) -> Known: ...
     async def remind(self, known: Known, at: datetime) -> None: ...
-    async def start(self, event: m.ScheduleFired, start: m.Start) -> None: ...
+    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None: ...
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None: ...
     async def ended(self, schedule: m.Schedule, *, now: datetime) -> Collection[str]: ...
     async def fire_now(self, schedule: m.Schedule, at: datetime, *, id: str) -> None: ...
@@ -61,7 +61,7 @@ class Fires:
         self._clock = clock
         self._turns = asyncio.Semaphore(DECIDING_MAX)
         self._stopping = False
-        self._held: set[Delivery] = set()
+        self._held: dict[int, Delivery] = {}
 
     def stop(self) -> None:
         """Wait for nothing more: commands whose time has not come are left to another scheduler."""
@@ -70,11 +70,11 @@ class Fires:
     async def keep_alive(self) -> None:
         """Tell the server, until cancelled, that the commands held here are worked on."""
         while True:
-            held = list(self._held)
+            held = list(self._held.values())
             await asyncio.sleep(HEARTBEAT_S)
             try:
                 for delivery in held:
-                    if delivery in self._held:
+                    if delivery.sequence in self._held:
                         await delivery.in_progress()
             except Unavailable as error:
                 # NATS is away: what is held here comes again.
@@ -92,11 +92,14 @@ class Fires:
             )
             await delivery.ack()
             return
-        self._held.add(delivery)
+        if delivery.sequence in self._held:
+            # A sign of life came too late, and the command again: it is held here already, and acknowledged once.
+            return
+        self._held[delivery.sequence] = delivery
         try:
             await self._handle(delivery, key, command, envelope.traceparent)
         finally:
-            self._held.discard(delivery)
+            del self._held[delivery.sequence]
 
     async def _handle(
         self, delivery: Delivery, key: ScheduleKey, command: m.WakeSchedule, traceparent: str
@@ -108,7 +111,9 @@ class Fires:
             return
         with trace.continued("schedule fire", traceparent, schedule=key.schedule_id):
             async with self._turns:
-                await self.fire(key, command, known if is_current else None)
+                # Who had it before may be at it still: look again, for a conflict costs all that share the batch.
+                fresh = is_current and delivery.delivery == 1
+                await self.fire(key, command, known if fresh else None)
         await delivery.ack()
 
     async def _wait(self, command: m.WakeSchedule) -> bool:
@@ -165,11 +170,11 @@ class Fires:
         """Carry out again what the command of an earlier revision decided, if it decided anything."""
         found = await self._log.caused_by(key, f"fire-{key.schedule_id}-{revision}")
         if found is not None and isinstance(found.event, m.ScheduleFired):
-            await self._carry_out(found.event)
+            await self._carry_out(found.event, again=True)
 
-    async def _carry_out(self, event: m.ScheduleFired) -> None:
+    async def _carry_out(self, event: m.ScheduleFired, *, again: bool = False) -> None:
         # Starts first: a play that was started a moment ago may be among those that are told to end.
         for start in event.started:
-            await self._log.start(event, start)
+            await self._log.start(event, start, again=again)
         for running in event.cancelled:
             await self._log.cancel(event, running)

@@ -1,6 +1,7 @@
 """Schedules and what they touch, as the log has them: read, committed together with their timer, and started."""
 
 import asyncio
+import contextlib
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -132,8 +133,11 @@ class ScheduleLog:
         key = ScheduleKey(schedule.company_id, schedule.id)
         await self._bus.append(key.fire, _wake(schedule, at), id=id, deadline_s=APPEND_DEADLINE_S)
 
-    async def start(self, event: m.ScheduleFired, start: m.Start) -> None:
-        """Start a play, if it was not started before."""
+    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None:
+        """Start a play, if it was not started before; `again` tells that it most likely was.
+
+        Many starts share an atomic batch, which one that is there already would spoil: a repeat goes by itself.
+        """
         schedule = event.schedule
         key = subjects.play_key(schedule.company_id, start.flow_id, start.play_id, shards=self._shards)
         command = StartPlay(
@@ -155,11 +159,12 @@ class ScheduleLog:
             traceparent=trace.current_traceparent(),
         )
         subject, data = key.command("start"), codec.encode_message(command, id=id, context=context)
-        try:
-            await self._starts[key.shard].append(Write(subject, data, {"Nats-Msg-Id": id}))
-        except (Conflict, Unavailable):
-            # It is there already, or nobody knows: the same id once more settles it.
-            await self._bus.append(subject, data, id=id, deadline_s=APPEND_DEADLINE_S)
+        if not again:
+            with contextlib.suppress(Conflict, Unavailable):
+                await self._starts[key.shard].append(Write(subject, data, {"Nats-Msg-Id": id}))
+                return
+        # It is there already, or nobody knows: the same id once more settles it.
+        await self._bus.append(subject, data, id=id, deadline_s=APPEND_DEADLINE_S)
 
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None:
         """Tell a play to end."""

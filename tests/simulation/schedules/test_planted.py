@@ -64,17 +64,19 @@ async def _commit_then_arm(
     return known
 
 
-async def _start_with_a_new_id(self: SimulatedLog, event: m.ScheduleFired, start: m.Start) -> None:
+async def _start_with_a_new_id(
+    self: SimulatedLog, event: m.ScheduleFired, start: m.Start, *, again: bool = False
+) -> None:
     """The id of a play is drawn, not derived from its occurrence: a repeat starts another play."""
     drawn = derived_id("drawn", str(next(_numbers)))
-    again = m.Start(
+    other = m.Start(
         occurrence=start.occurrence,
         play_id=drawn,
         flow_id=start.flow_id,
         definition=start.definition,
         flow_version=start.flow_version,
     )
-    await _start(self, event, again)
+    await _start(self, event, other, again=again)
 
 
 async def _acknowledge_anyway(

@@ -174,7 +174,7 @@ class SimulatedLog:
         key = ScheduleKey(schedule.company_id, schedule.id)
         await self._insist(lambda: self._server.send(key, m.WakeSchedule(at=at, revision=schedule.revision)))
 
-    async def start(self, event: m.ScheduleFired, start: m.Start) -> None:
+    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None:
         await self._insist(lambda: self._server.begin(start))
 
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None:

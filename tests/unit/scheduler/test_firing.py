@@ -13,6 +13,7 @@ from services.scheduler.occurrences import occurrences
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
 FLOW = Flow(derived_id("flow"), 7, 3, True, False)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 def a_schedule(**fields: Any) -> m.Schedule:
@@ -66,10 +67,22 @@ def test_what_is_a_little_late_is_on_time() -> None:
     [("skip", [], 6), ("last", [5], 5), ("all", [0, 1, 2, 3, 4, 5], 0)],
 )
 def test_a_misfire_policy_says_what_of_the_missed_runs(policy: Any, runs: list[int], left_out: int) -> None:
-    event = fired(a_schedule(misfire_policy=policy), NINE + 5 * MINUTE + timedelta(seconds=30))
-    assert started(event) == [NINE + minute * MINUTE for minute in runs]
+    hourly = m.Timing(cron="0 * * * *")
+    event = fired(a_schedule(misfire_policy=policy, timing=hourly), NINE + 5 * HOUR + timedelta(seconds=61))
+    assert started(event) == [NINE + hour * HOUR for hour in runs]
     assert sum(entry.count for entry in event.skipped) == left_out
-    assert event.schedule.next_at == NINE + 6 * MINUTE
+    assert event.schedule.next_at == NINE + 6 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("every", "late_s", "misfires"),
+    [("1s", 9, False), ("1s", 12, True), ("30s", 29, False), ("1h", 60, False), ("1h", 61, True)],
+)
+def test_so_late_is_on_time_as_the_next_is_far_away(every: str, late_s: int, misfires: bool) -> None:
+    """Between ten seconds and a minute, as far as the next occurrence; a busy minute is not a missed one."""
+    schedule = a_schedule(timing=m.Timing(every=every, anchor=NINE))
+    event = fired(schedule, NINE + timedelta(seconds=late_s))
+    assert (NINE not in started(event)) is misfires
 
 
 def test_what_was_missed_before_the_window_is_left_out() -> None:
