@@ -67,6 +67,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     storage_file_bytes_max: int = 104_857_600
     storage_company_bytes_max: int = 10_737_418_240
     jobs_auth: str = ""
+    hub_file: str = ""
+    public_url: str = ""
     otlp_endpoint: str = ""
 
     @property
@@ -78,6 +80,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def storage_path(self) -> Path:
         """Return where the files of flows are, as an absolute path."""
         return Path(self.storage_root).absolute() if self.storage_root else self.home_path / "storage"
+
+    @property
+    def base_url(self) -> str:
+        """Return where people reach the gateway, without a slash at its end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
 
 def from_env(struct: type[S], environ: Mapping[str, str] | None = None) -> S:

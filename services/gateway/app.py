@@ -11,6 +11,9 @@ from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.health import Check, Health
 from services.gateway.cors import Origins
+from services.gateway.flow_like import hub as hubs
+from services.gateway.flow_like import table as flow_like
+from services.gateway.flow_like.hub import Hub
 from services.gateway.parts import Parts, assemble
 from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
@@ -38,10 +41,10 @@ BACKLOG = 1_024
 log = structlog.get_logger(__name__)
 
 
-def routes(parts: Parts, origins: Origins) -> list[Route]:
+def routes(parts: Parts, origins: Origins, hub: Hub) -> list[Route]:
     """Return every endpoint of the gateway."""
     table = [
-        *HealthRoutes(parts.health).routes(),
+        *HealthRoutes(parts.health, parts.readiness).routes(),
         *AuthRoutes(parts).routes(),
         *KeyRoutes(parts).routes(),
         *UserRoutes(parts).routes(),
@@ -57,6 +60,7 @@ def routes(parts: Parts, origins: Origins) -> list[Route]:
         *ScheduleRoutes(parts).routes(),
         *EventRoutes(parts, origins).routes(),
         *SocketRoutes(parts, origins).routes(),
+        *flow_like.routes(parts, hub),
     ]
     # They describe the whole table, themselves included.
     table += DocumentRoutes(table).routes()
@@ -73,14 +77,15 @@ class App:
         self._sites: list[web.BaseSite] = []
 
     async def start(self) -> None:
-        """Follow definitions and sessions, then listen."""
+        """Follow definitions and sessions, then listen. Raises Invalid when the hub file does not fit."""
         parts, config = self._parts, self._config
+        hub = hubs.load(config)
         await parts.auth.start()
         await parts.definitions.start()
         await parts.live.start()
         await parts.feeds.start()
         origins = Origins(config.allowed_origins)
-        server = Server(Router(routes(parts, origins)), parts.auth, config, origins)
+        server = Server(Router(routes(parts, origins, hub)), parts.auth, config, origins)
         self._runner = web.ServerRunner(server, shutdown_timeout=FINISH_S_MAX)
         await self._runner.setup()
         site = web.TCPSite(

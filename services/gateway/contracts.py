@@ -14,6 +14,7 @@ from libs.common.wire import DirectClient
 from services.gateway import asyncapi, openapi
 from services.gateway.app import routes
 from services.gateway.cors import Origins
+from services.gateway.flow_like import hub
 from services.gateway.parts import assemble
 from services.gateway.routing import Route
 
@@ -21,7 +22,7 @@ from services.gateway.routing import Route
 async def route_table() -> list[Route]:
     """Return the gateway's routes without starting anything; nothing behind them is connected."""
     parts = assemble(Config(), Bus(DirectClient(), []), SystemClock(), Health({}))
-    return routes(parts, Origins(""))
+    return routes(parts, Origins(""), hub.load(Config()))
 
 
 def documents() -> dict[str, bytes]:

@@ -13,6 +13,7 @@ import msgspec
 from libs.common.health import VERSION
 from services.gateway import samples
 from services.gateway.auth import COOKIE
+from services.gateway.flow_like import surface
 from services.gateway.operations import JSON, Answer, Operation, Parameter, operation_of
 from services.gateway.positions import HEADER
 from services.gateway.problems import Problem
@@ -21,6 +22,8 @@ from services.gateway.routing import Route
 Json = dict[str, Any]
 SCHEMAS = "#/components/schemas/{name}"
 NOTHING = Operation()
+# Before the names of the second surface's tags and errors.
+SECOND = "flow-like-"
 ERRORS: Mapping[int, tuple[str, str]] = {
     400: ("VALIDATION_ERROR", "The request does not fit; the message names the field"),
     401: ("UNAUTHORIZED", "No credential, or one that does not hold"),
@@ -57,7 +60,10 @@ def document(routes: Iterable[Route]) -> Json:
         "paths": paths,
         "components": {
             "schemas": components,
-            "responses": {str(status): _error(status) for status in ERRORS},
+            "responses": {
+                **{str(status): _error(status) for status in ERRORS},
+                **{f"{SECOND}{status}": _error_of_second(status) for status in ERRORS},
+            },
             "headers": {
                 HEADER: {
                     "description": "How far into the log this answer reaches",
@@ -72,13 +78,18 @@ def document(routes: Iterable[Route]) -> Json:
                     "bearerFormat": "JWT",
                     "description": "An API key",
                 },
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An access token (ES256) or a personal access token (`pat_…`)",
+                },
             },
         },
     }
 
 
 def _schemas(operations: list[tuple[Route, Operation]]) -> tuple[dict[Any, Json], Json]:
-    shapes: list[Any] = [Problem]
+    shapes: list[Any] = [Problem, surface.ErrorEnvelope]
     for _, told in operations:
         shapes += [] if told.body is None else [told.body]
         shapes += [kind for answer in told.answers for kind in _kinds(answer)]
@@ -104,9 +115,9 @@ def _operation(route: Route, told: Operation, schemas: dict[Any, Json]) -> Json:
         }
     found["responses"] = {
         **{str(answer.status): _answer(answer, schemas) for answer in told.answers},
-        **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _refusals(route, told)},
+        **{str(status): {"$ref": _response_of(route, status)} for status in _refusals(route, told)},
     }
-    found["security"] = [{"session": []}, {"key": []}] if permission else []
+    found["security"] = [{"session": []}, {"key": []}, {"token": []}] if permission else []
     return {key: value for key, value in found.items() if value or key in {"responses", "security"}}
 
 
@@ -163,6 +174,23 @@ def _error(status: int) -> Json:
     }
 
 
+def _error_of_second(status: int) -> Json:
+    code, words = surface.CODES[status], ERRORS[status][1]
+    return {
+        "description": words,
+        "content": {
+            JSON: {
+                "schema": {"$ref": SCHEMAS.format(name=surface.ErrorEnvelope.__name__)},
+                "example": {"error": {"code": code, "message": words}},
+            }
+        },
+    }
+
+
+def _response_of(route: Route, status: int) -> str:
+    return f"#/components/responses/{SECOND if surface.covers(route.path) else ''}{status}"
+
+
 def _in_path(name: str) -> Json:
     example = samples.NAMED.get(name, samples.ID)
     return {
@@ -188,7 +216,8 @@ def _operation_id(route: Route) -> str:
 
 
 def _tag(route: Route) -> str:
-    return route.handler.__module__.rpartition(".")[2]
+    noun = route.handler.__module__.rpartition(".")[2]
+    return f"{SECOND}{noun}" if surface.covers(route.path) else noun
 
 
 def _words_of(route: Route) -> str:

@@ -2,23 +2,36 @@
 
 import re
 
+from aiohttp import web
+
 from libs.common import ids
 from libs.common.messages.origin import Origin
 from services.gateway.routing import Call
 
 USER_AGENT_CHARS_MAX = 500
+_MADE = web.RequestKey("made", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """Return the request's `X-Request-Id`, or one of ours, the same each time."""
+    given = request.headers.get("X-Request-Id", "")
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    made = request.get(_MADE)
+    if made is None:
+        made = request[_MADE] = ids.new_id()
+    return made
 
 
 def origin_of(call: Call) -> Origin:
     """Return where a call comes from; a request without an `X-Request-Id` gets one of ours."""
     request = call.request
-    given = request.headers.get("X-Request-Id", "")
     agent = request.headers.get("User-Agent", "")[:USER_AGENT_CHARS_MAX]
     return Origin(
         ip=request.remote or "",
         # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
         user_agent=agent.encode("utf-8", "backslashreplace").decode(),
-        request_id=given if _REQUEST_ID.fullmatch(given) else ids.new_id(),
+        request_id=request_id_of(request),
         key_id=call.caller.key_id,
     )

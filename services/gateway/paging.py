@@ -32,14 +32,27 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def page_of(query: Mapping[str, str]) -> Page:
     """Return the page asked for; a size above SIZE_MAX is clamped (Q5). Raises Invalid for what is no number."""
-    page = _count(query, "page", default=0, minimum=0)
-    size = _count(query, "size", default=SIZE_DEFAULT, minimum=1)
+    page = count(query, "page", default=0, minimum=0)
+    size = count(query, "size", default=SIZE_DEFAULT, minimum=1)
     return Page(page=min(page, PAGE_MAX), size=min(size, SIZE_MAX))
 
 
 def envelope(data: list[Any], *, total: int, page: Page) -> Envelope:
     """Return a page in its envelope; `pages` is 0 for an empty list."""
     return Envelope(data=data, total=total, page=page.page, size=page.size, pages=-(-total // page.size))
+
+
+def count(query: Mapping[str, str], name: str, *, default: int, minimum: int) -> int:
+    """Return a parameter that is a whole number. Raises Invalid when it is none, or below the minimum."""
+    value = query.get(name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit()) or len(value) > 30:
+        raise Invalid(f"{name}: expected a whole number, at least {minimum}")
+    number = int(value)
+    if number < minimum:
+        raise Invalid(f"{name}: expected a whole number, at least {minimum}")
+    return number
 
 
 def text(query: Mapping[str, str], name: str) -> str | None:
@@ -104,15 +117,3 @@ def _instant(name: str, value: str) -> datetime:
     except (ValueError, OverflowError) as error:
         # msgspec.ValidationError is a ValueError.
         raise Invalid(f"{name}: expected a date such as 2026-01-31, or an RFC 3339 timestamp") from error
-
-
-def _count(query: Mapping[str, str], name: str, *, default: int, minimum: int) -> int:
-    value = query.get(name)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdigit()) or len(value) > 30:
-        raise Invalid(f"{name}: expected a whole number, at least {minimum}")
-    number = int(value)
-    if number < minimum:
-        raise Invalid(f"{name}: expected a whole number, at least {minimum}")
-    return number

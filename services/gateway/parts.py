@@ -12,6 +12,7 @@ from services.gateway.feeds import Feeds
 from services.gateway.live import Live
 from services.gateway.plays import Plays
 from services.gateway.positions import Positions
+from services.gateway.readiness import SystemReadiness
 from services.gateway.store import Store
 
 
@@ -28,6 +29,7 @@ class Parts(NamedTuple):
     live: Live
     feeds: Feeds
     positions: Positions
+    readiness: SystemReadiness
     store: Store
 
 
@@ -46,5 +48,6 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
         live=Live(bus, clock),
         feeds=Feeds(bus, positions, config.shards),
         positions=positions,
+        readiness=SystemReadiness(config, bus, clock, health),
         store=Store(bus, positions, definitions),
     )

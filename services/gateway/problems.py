@@ -1,15 +1,19 @@
 """Errors become answers here, and only here (spec flow8 section 2)."""
 
+from typing import NamedTuple
+
 import msgspec
 import structlog
 from aiohttp import web
 
+from libs.common import ids
 from libs.common.errors import HeadraceError, TooLarge, Unauthorized, Unavailable
 from services.gateway import answers
 from services.gateway.routing import MethodNotAllowed
 from services.gateway.throttle import Throttled
 
 RETRY_AFTER_S = 1
+CRASHED = "something went wrong on our side; it was logged"
 
 log = structlog.get_logger(__name__)
 
@@ -22,23 +26,44 @@ class Problem(msgspec.Struct, frozen=True, rename="camel"):
     status_code: int
 
 
-def to_response(error: Exception, *, route: str) -> web.Response:
-    """Return the answer for anything a handler raised; what nobody foresaw is logged and says nothing of itself."""
+class Told(NamedTuple):
+    """What is said of an error, whatever the envelope; `error_id` names the report in our log, if there is one."""
+
+    status: int
+    code: str
+    message: str
+    headers: dict[str, str]
+    error_id: str = ""
+
+
+def told(error: Exception, *, route: str) -> Told:
+    """Return what to say of anything a handler raised; what nobody foresaw is logged and says nothing of itself."""
     match error:
         case HeadraceError():
-            if error.status >= 500:
-                log.warning("request_failed", route=route, error=error.code, reason=error.message)
-            return _answer(error.status, error.code, error.message, _headers_of(error))
+            if error.status < 500:
+                return Told(error.status, error.code, error.message, _headers_of(error))
+            error_id = ids.new_id()
+            log.warning(
+                "request_failed", route=route, error=error.code, reason=error.message, error_id=error_id
+            )
+            return Told(error.status, error.code, error.message, _headers_of(error), error_id)
         case web.HTTPRequestEntityTooLarge():
-            return _answer(TooLarge.status, TooLarge.default_code, "the request body is too large", {})
+            return Told(TooLarge.status, TooLarge.default_code, "the request body is too large", {})
         case web.HTTPException():
-            return _answer(error.status, _code_of(error.status), error.text or error.reason, {})
+            return Told(error.status, _code_of(error.status), error.text or error.reason, {})
         case OverflowError():
             # msgspec writes integers of 64 bits only; what checks miss shows when a message is encoded.
-            return _answer(400, "VALIDATION_ERROR", "an integer does not fit in 64 bits", {})
+            return Told(400, "VALIDATION_ERROR", "an integer does not fit in 64 bits", {})
         case _:
-            log.error("request_crashed", route=route, exc_info=error)
-            return _answer(500, "INTERNAL_ERROR", "something went wrong on our side; it was logged", {})
+            error_id = ids.new_id()
+            log.error("request_crashed", route=route, exc_info=error, error_id=error_id)
+            return Told(500, "INTERNAL_ERROR", CRASHED, {}, error_id)
+
+
+def to_response(error: Exception, *, route: str) -> web.Response:
+    """Return the answer for anything a handler raised."""
+    said = told(error, route=route)
+    return _answer(said.status, said.code, said.message, said.headers)
 
 
 def malformed(status: int, message: str) -> web.Response:

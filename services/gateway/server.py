@@ -21,6 +21,7 @@ from libs.common import metrics, trace
 from libs.common.config import Config
 from services.gateway import cors, problems
 from services.gateway.auth import Auth
+from services.gateway.flow_like import surface
 from services.gateway.routing import Call, Route, Router
 
 KEEPALIVE_S = 75.0
@@ -64,19 +65,24 @@ class Server(web.Server):
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began_s = time.perf_counter()
         route_name = UNKNOWN_ROUTE
+        path = surface.canonical(_path(request))
+        second = surface.covers(path)
         try:
-            preflight = self._origins.preflight(request)
+            preflight = self._origins.preflight(request, path)
             if preflight is not None:
                 return preflight
-            route, parameters = self._router.match(request.method, _path(request))
+            route, parameters = self._router.match(request.method, path)
             route_name = route.path
             response = await self._answer(route, Call(request, parameters))
         except ConnectionError:
             # Nobody is left to answer.
             raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes an answer
-            response = problems.to_response(error, route=route_name)
-        self._origins.allow(request, response)
+            to_response = surface.to_response if second else problems.to_response
+            response = to_response(error, route=route_name)
+        self._origins.allow(request, response, path)
+        if second:
+            surface.finish(request, response)
         took_s = time.perf_counter() - began_s
         self._measures.note(request.method, route_name, response.status, took_s)
         if self._access_log:

@@ -13,6 +13,7 @@ from libs.common.cipher import Cipher
 from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid
+from libs.common.messages.readiness import GetReadiness, Readiness
 from services.store.answers import Parts, answers
 from services.store.catalogue import Catalogue
 from services.store.database import AWAY, Database
@@ -136,11 +137,29 @@ class App:
             self._run(f"project {projection.stream}", projector.run())
 
     async def _serve(self, cipher: Cipher, passwords: Passwords) -> None:
+        self._subscriptions.append(
+            await rpc.serve(
+                self._bus,
+                subjects.query("readiness"),
+                GetReadiness,
+                {GetReadiness: self._readiness},
+                queue=QUEUE,
+            )
+        )
         parts = Parts(
             self._bus, self._database, self._progress, self._catalogue, cipher, passwords, self._channel_ports
         )
         for subject, requests, handlers in answers(parts, shards=self._config.shards):
             self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
+
+    async def _readiness(self, _query: GetReadiness) -> Readiness:
+        postgres = await self._database.check()
+        return Readiness(
+            postgres=postgres,
+            migrations=await self._migrations_check(),
+            projection=await self._projection_check(),
+            rtt_ms=0 if postgres else await self._database.rtt_ms(),
+        )
 
     async def _checkpoint(self, stream: str) -> int:
         row = await self._database.row("select sequence from checkpoints where stream = $1", stream)

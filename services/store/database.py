@@ -5,6 +5,7 @@ Reads that meet the swap of a rebuild (their tables were just replaced) are aske
 
 import asyncio
 import hashlib
+import time
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -107,6 +108,12 @@ class Database:
         except AWAY as error:
             return f"PostgreSQL does not answer: {str(error) or type(error).__name__}"
         return None
+
+    async def rtt_ms(self) -> int:
+        """Return how long a statement takes that does nothing. Raises Unavailable when Postgres is away."""
+        began_s = time.perf_counter()
+        await self.rows("select 1")
+        return round((time.perf_counter() - began_s) * 1_000)
 
 
 async def connect_writer(dsn: str, *, schema: str = LIVE_SCHEMA) -> "asyncpg.Connection[asyncpg.Record]":

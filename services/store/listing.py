@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.messages.query import Page, Query
+from libs.common.messages.query import Page, Query, Span
 from services.store.database import Database, Row
 from services.store.progress import Progress
 
@@ -40,11 +40,10 @@ class Listing:
             await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
 
     async def page(
-        self, columns: str, source: str, where: Where, order: str, page: Page
+        self, columns: str, source: str, where: Where, order: str, page: Page | Span
     ) -> tuple[list[Row], int]:
         """Return the rows of a page and how many there are in all. The texts are ours, the arguments the asker's."""
-        size = max(1, min(page.size, PAGE_SIZE_MAX))
-        offset = max(0, min(page.page, PAGE_NUMBER_MAX)) * size
+        size, offset = _bounds(page)
         tail = f"from {source} where {where.text}"
         rows = await self._database.rows(
             f"select {columns} {tail} order by {order} limit {size} offset {offset}", *where.args
@@ -59,3 +58,10 @@ class Listing:
         """Return one row, None when there is none."""
         sql = f"select {columns} from {source} where {where.text}"  # noqa: S608 - names and conditions of ours
         return await self._database.row(sql, *where.args)
+
+
+def _bounds(page: Page | Span) -> tuple[int, int]:
+    if isinstance(page, Span):
+        return max(1, min(page.limit, PAGE_SIZE_MAX)), max(0, min(page.offset, PAGE_NUMBER_MAX))
+    size = max(1, min(page.size, PAGE_SIZE_MAX))
+    return size, max(0, min(page.page, PAGE_NUMBER_MAX)) * size

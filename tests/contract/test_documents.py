@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from libs.common import codec
-from services.gateway import asyncapi, contracts, samples
+from services.gateway import asyncapi, contracts, openapi, samples
+from services.gateway.flow_like import surface
 from services.gateway.frames import frames_of
 from services.gateway.operations import operation_of
 from services.gateway.routing import Route
@@ -84,11 +85,23 @@ def test_no_parameter_is_told_twice() -> None:
 
 
 def test_every_error_has_the_format_of_errors() -> None:
-    problem = {"$ref": "#/components/schemas/Problem"}
-    for status, told in document("openapi.json")["components"]["responses"].items():
+    names = {"": "Problem", openapi.SECOND: "ErrorEnvelope"}
+    for name, told in document("openapi.json")["components"]["responses"].items():
+        prefix, status = name[:-3], int(name[-3:])
         content = told["content"]["application/json"]
-        assert content["schema"] == problem
-        assert content["example"]["statusCode"] == int(status)
+        assert content["schema"] == {"$ref": f"#/components/schemas/{names[prefix]}"}
+        assert prefix or content["example"]["statusCode"] == status
+
+
+def test_each_surface_answers_errors_in_its_own_envelope() -> None:
+    for name, told in operations():
+        second = surface.covers(name.partition(" ")[2])
+        refs = [
+            answer["$ref"].rpartition("/")[2] for answer in told["responses"].values() if "$ref" in answer
+        ]
+        assert refs, name
+        assert {ref.startswith(openapi.SECOND) for ref in refs} == {second}, name
+        assert {tag.startswith(openapi.SECOND) for tag in told["tags"]} == {second}, name
 
 
 def test_every_body_has_an_example_that_its_struct_reads() -> None:

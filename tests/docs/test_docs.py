@@ -41,7 +41,7 @@ def first_start() -> Iterator[RunningSystem]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "docs/operations.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "docs/flow-like.md", "docs/operations.md"])
 def test_the_calls_of_a_page_work(page: str, first_start: RunningSystem, tmp_path: Path) -> None:
     # A page is read in the folder of `make run`.
     (tmp_path / ".headrace").symlink_to(first_start.home)

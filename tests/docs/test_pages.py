@@ -127,15 +127,18 @@ def shown(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default) or "—"
 
 
-def test_every_endpoint_is_told_and_no_other() -> None:
-    told = {
-        pages.words(row[0])[0]: row[1] for row in pages.rows(pages.section("docs/api.md", "All endpoints"))
-    }
+@pytest.mark.parametrize(
+    ("page", "folder"),
+    [("docs/api.md", "services/gateway/routes"), ("docs/flow-like.md", "services/gateway/flow_like")],
+)
+def test_every_endpoint_is_told_and_no_other(page: str, folder: str) -> None:
+    told = {pages.words(row[0])[0]: row[1] for row in pages.rows(pages.section(page, "All endpoints"))}
     spelled = re.compile(r'Route\(\s*"(\w+)",\s*"([^"]+)",\s*[\w.]+,\s*(None|"\w+")')
-    sources = [path.read_text() for path in (pages.ROOT / "services/gateway/routes").glob("*.py")]
+    sources = [path.read_text() for path in (pages.ROOT / folder).glob("*.py")]
     served = {f"{method} {path}": who for text in sources for method, path, who in spelled.findall(text)}
-    # The socket checks by itself, for it must refuse before the upgrade.
-    served["GET /api/ws"] = '"read"'
+    if page == "docs/api.md":
+        # The socket checks by itself, for it must refuse before the upgrade.
+        served["GET /api/ws"] = '"read"'
     assert told == {endpoint: who.replace("None", "—").strip('"') for endpoint, who in served.items()}
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
     status: int
     json: Json
-    headers: dict[str, str]
+    headers: Mapping[str, str]
 
 
 class Api:
@@ -69,7 +69,12 @@ class Api:
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
         async with self._session.request(method, path, data=data, headers=headers) as response:
             text = await response.text()
-            return Answer(response.status, json.loads(text) if text else None, dict(response.headers))
+            is_json = response.content_type == "application/json"
+            return Answer(
+                response.status,
+                json.loads(text) if text and is_json else text or None,
+                response.headers,
+            )
 
     async def get(self, path: str) -> Json:
         """Return what a GET answers."""

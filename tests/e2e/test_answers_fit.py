@@ -84,7 +84,8 @@ async def test_every_list(checked: Checked) -> None:
         for path, methods in checked.document["paths"].items()
         if path.startswith("/api/")
         and "{" not in path
-        and "200" in methods.get("get", {}).get("responses", {})
+        and "application/json"
+        in methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
     ]
     assert len(paths) > 5
     for path in paths:

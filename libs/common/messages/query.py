@@ -22,6 +22,13 @@ class Page(msgspec.Struct, frozen=True, rename="camel"):
     size: int = 25
 
 
+class Span(msgspec.Struct, frozen=True, rename="camel"):
+    """Which part of a list, by how many and from which on (spec flow-like section 1.1)."""
+
+    limit: int = 50
+    offset: int = 0
+
+
 class ListFlows(Query, frozen=True, kw_only=True, tag="flow.list"):
     """Flows of a company, oldest first, without their layers."""
 

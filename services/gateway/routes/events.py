@@ -65,7 +65,7 @@ class EventRoutes:
             # What makes a browser's EventSource stop coming back.
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
         response = web.StreamResponse(headers=STREAM_HEADERS)
-        self._origins.allow(request, response)
+        self._origins.allow(request, response, request.path)
         if request.method == "HEAD":
             return response
         wish = Wish(company_id=caller.company_id, play_id=place.key.play_id, since=since)
