@@ -84,6 +84,7 @@ class App:
         await parts.definitions.start()
         await parts.live.start()
         await parts.feeds.start()
+        await parts.channels.start()
         origins = Origins(config.allowed_origins)
         server = Server(Router(routes(parts, origins, hub)), parts.auth, config, origins)
         self._runner = web.ServerRunner(server, shutdown_timeout=FINISH_S_MAX)
@@ -106,6 +107,7 @@ class App:
         await asyncio.gather(self._parts.feeds.stop(), self._parts.live.stop())
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._parts.channels.stop()
         await self._parts.auth.stop()
 
     def checks(self) -> Mapping[str, Check]:

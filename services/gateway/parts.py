@@ -7,12 +7,14 @@ from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.health import Health
 from services.gateway.auth import Auth
+from services.gateway.channels.book import ChannelBook
 from services.gateway.definitions import Definitions
 from services.gateway.feeds import Feeds
 from services.gateway.live import Live
 from services.gateway.plays import Plays
 from services.gateway.positions import Positions
 from services.gateway.readiness import SystemReadiness
+from services.gateway.starts import Starts
 from services.gateway.store import Store
 
 
@@ -31,12 +33,15 @@ class Parts(NamedTuple):
     positions: Positions
     readiness: SystemReadiness
     store: Store
+    starts: Starts
+    channels: ChannelBook
 
 
 def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
     """Return the parts of one gateway, not yet started."""
     positions = Positions(config.shards)
     definitions = Definitions(bus, replicated=config.replicas > 1)
+    plays, live = Plays(bus, config.shards), Live(bus, clock)
     return Parts(
         config=config,
         bus=bus,
@@ -44,10 +49,12 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
         health=health,
         auth=Auth(config, bus, clock),
         definitions=definitions,
-        plays=Plays(bus, config.shards),
-        live=Live(bus, clock),
+        plays=plays,
+        live=live,
         feeds=Feeds(bus, positions, config.shards),
         positions=positions,
         readiness=SystemReadiness(config, bus, clock, health),
         store=Store(bus, positions, definitions),
+        starts=Starts(bus, clock, definitions, plays, live, positions),
+        channels=ChannelBook(bus),
     )

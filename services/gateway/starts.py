@@ -1,0 +1,192 @@
+"""Starting flows for callers from outside the API, and waiting for what comes of it (spec flow8 section 14)."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from libs.common import codec, ids, subjects, trace
+from libs.common.bus import Bus
+from libs.common.clock import Clock
+from libs.common.errors import Refused, Unavailable
+from libs.common.messages.play import TERMINAL, PlayCompleted, PlayFailed, PlayWaiting, StartPlay, Trigger
+from services.gateway.definitions import Definition, Definitions
+from services.gateway.live import Live, Seen, Waiter
+from services.gateway.plays import Plays, end_in
+from services.gateway.positions import Positions
+
+APPEND_DEADLINE_S = 5.0
+RUNNING = "RUN"
+_WAITING = codec.TYPE_NAMES[PlayWaiting]
+
+
+class Start(NamedTuple):
+    """A wish to run a flow. The same `play_id` again starts nothing: it is about the play that is there."""
+
+    company_id: str
+    flow: Definition
+    args: dict[str, Any]
+    trigger: Trigger
+    by: str = ""
+    play_id: str = ""
+
+
+class Outcome(NamedTuple):
+    """How a play stood when the wait was over.
+
+    `state` is terminal, or `WAIT` or `ON_HOLD` when only a person can move it on, or anything else when the time was
+    up. `out` is the output of a play that is DONE; `error` and `error_code` are those of one that failed.
+    """
+
+    state: str
+    out: Any = None
+    error: str = ""
+    error_code: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the play has reached its end."""
+        return self.state in TERMINAL
+
+    @property
+    def waits_for_somebody(self) -> bool:
+        """Tell whether the play goes on only when a person acts: an approval, or a hold."""
+        return self.state in {"WAIT", "ON_HOLD"}
+
+
+class Begun:
+    """A play whose start is in the log. `close` it when nobody waits any more."""
+
+    def __init__(self, live: Live, key: subjects.PlayKey, waiter: Waiter | None) -> None:
+        self._live = live
+        self._waiter = waiter
+        self.key = key
+
+    @property
+    def play_id(self) -> str:
+        """Return the play's id."""
+        return self.key.play_id
+
+    @property
+    def flow_id(self) -> str:
+        """Return the flow's id."""
+        return self.key.flow_id
+
+    async def outcome(self, within_s: float) -> Outcome:
+        """Return what became of the play, waiting at most so long for an end, or for a need of a person.
+
+        Raises Unavailable when the log does not answer.
+        """
+        assert self._waiter is not None, "started without a wait"
+        # A lost message, or one that came while this call gave up, is in the stream.
+        seen = await self._waiter.seen(within_s) or await self._live.last(self.key)
+        if seen is None:
+            return Outcome(RUNNING)
+        if seen.state in TERMINAL:
+            return _ended(seen)
+        return Outcome(seen.state if _settled(seen.state, seen.data) else RUNNING)
+
+    def close(self) -> None:
+        """Stop waiting. Closing twice is harmless."""
+        if self._waiter is not None:
+            self._waiter.close()
+
+
+class Starts:
+    """Appends start commands."""
+
+    def __init__(
+        self, bus: Bus, clock: Clock, definitions: Definitions, plays: Plays, live: Live, positions: Positions
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._definitions = definitions
+        self._plays = plays
+        self._live = live
+        self._positions = positions
+
+    async def runnable(self, company_id: str, flow_id: str) -> Definition:
+        """Return a flow that may run. Raises NotFound (FLOW_NOT_FOUND), Refused (FLOW_DISABLED)."""
+        flow = await self._definitions.find(company_id, flow_id)
+        if not flow.enabled:
+            raise Refused(f"flow {flow.id} is disabled", code="FLOW_DISABLED")
+        return flow
+
+    async def begin(self, start: Start, *, wait: bool) -> Begun:
+        """Append a start command; with `wait` the play's outcome can be asked for.
+
+        Raises Unavailable when the log does not confirm in time, TooLarge for args that no message holds, TooMany when
+        too many callers wait.
+        """
+        key = self._plays.key(start.company_id, start.flow.id, start.play_id or ids.new_id())
+        # Before the append: what happens right after it must not be missed.
+        waiter = await self._live.waiter(key, _settled) if wait else None
+        try:
+            if not start.play_id or await self._plays.requested(key) is None:
+                await self._append(key, start)
+            elif waiter is not None:
+                # The play may have ended before this wait began.
+                seen = await self._live.last(key)
+                if seen is not None:
+                    waiter.offer(seen)
+        except BaseException:
+            if waiter is not None:
+                waiter.close()
+            raise
+        return Begun(self._live, key, waiter)
+
+    async def _append(self, key: subjects.PlayKey, start: Start) -> None:
+        command = StartPlay(
+            at=self._clock.now(),
+            definition=start.flow.sequence,
+            flow_version=start.flow.version,
+            args=start.args,
+            trigger=start.trigger,
+            by=start.by,
+            seed=ids.random_seed(),
+        )
+        command_id = f"start-{key.play_id}"
+        context = codec.Context(
+            source=codec.source_of(key.company_id, key.flow_id),
+            subject=key.play_id,
+            correlation_id=key.play_id,
+            traceparent=trace.current_traceparent(),
+        )
+        body = codec.encode_message(command, id=command_id, context=context)
+        try:
+            appended = await self._bus.append(
+                key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
+            )
+        except Unavailable as error:
+            raise Unavailable(
+                f"the log did not confirm play {key.play_id} in time; it may start all the same"
+            ) from error
+        self._positions.note(key.company_id, subjects.plays_stream(key.shard), appended.sequence)
+
+
+class _RawEvent(msgspec.Struct, frozen=True):
+    type: str
+    data: msgspec.Raw
+
+
+_decode_batch = msgspec.json.Decoder(list[_RawEvent]).decode
+
+
+def _settled(state: str, data: bytes) -> bool:
+    """Tell whether a commit leaves the play where waiting longer is of no use without a person."""
+    if state in TERMINAL or state == "ON_HOLD":
+        return True
+    if state != "WAIT":
+        return False
+    # A wait with a time goes on by itself: a delay, a retry.
+    waits = [event for event in _decode_batch(data) if event.type == _WAITING]
+    return bool(waits) and codec.data_of(_WAITING, waits[-1].data).until is None
+
+
+def _ended(seen: Seen) -> Outcome:
+    match end_in(seen.data):
+        case PlayCompleted(out=out):
+            return Outcome(seen.state, out)
+        case PlayFailed() as end:
+            return Outcome(seen.state, None, end.error, end.error_code)
+        case None:
+            raise Unavailable("the play has ended; its end cannot be read right now")
