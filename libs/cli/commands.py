@@ -329,6 +329,7 @@ is needed, and none is asked for: whoever reaches the bus sees every company.
         "--since", type=_sequence, metavar="SEQ", help="begin at this place of each stream (now)"
     )
     words.add_argument("-n", "--count", type=count, metavar="N", help="end after so many events")
+    words.add_argument("--resolve", action="store_true", help="show big values in their places")
     runs(words, "tap", "tap")
 
 

@@ -15,7 +15,12 @@ from libs.cli.output import Printer
 from libs.cli.places import Places
 from libs.common import log, subjects
 from libs.common.bus import Bus, Stored
-from libs.common.errors import HeadraceError, Unavailable
+from libs.common.clock import SystemClock
+from libs.common.codec import company_of
+from libs.common.config import Config
+from libs.common.errors import HeadraceError, PayloadLost, Unavailable
+from libs.common.messages.payload import PayloadRef
+from libs.common.payloads import Payloads
 
 CONNECT_S_MAX = 5.0
 READ_PAGE_MESSAGES = 256
@@ -36,10 +41,11 @@ async def tap(arguments: argparse.Namespace) -> int:
         bus = await Bus.connect(url, name="headrace-tap", deadline_s=CONNECT_S_MAX)
     except HeadraceError as error:
         raise CommandFailed(f"cannot reach the bus: {error.message}", UNREACHABLE) from error
+    payloads = Payloads(bus, SystemClock(), inline_bytes_max=Config().payload_inline_bytes_max)
     try:
         async with aclosing(_events(bus, ".".join(tokens), arguments.since)) as events:
             async for event in events:
-                printer.entry(event)
+                printer.entry(await _whole(payloads, event) if arguments.resolve else event)
                 told += 1
                 if told == arguments.count:
                     break
@@ -85,6 +91,23 @@ def events_of(stored: Stored, stream: str) -> list[Json]:
     batch = msgspec.json.decode(stored.data)
     place = {"stream": stream, "sequence": str(stored.sequence)}
     return [{**event, **place} for event in batch]
+
+
+async def _whole(payloads: Payloads, event: Json) -> Json:
+    """Return an event with its big values in their places; one that is gone stays a reference."""
+    data = event.get("data")
+    refs = data.get("payloads") if isinstance(data, dict) else None
+    if not refs:
+        return event
+    company_id = company_of(event["source"])
+    whole = {name: value for name, value in data.items() if name != "payloads"}
+    try:
+        for name, ref in refs.items():
+            value = await payloads.read(company_id, msgspec.convert(ref, PayloadRef))
+            whole[name] = msgspec.json.decode(value)
+    except PayloadLost:
+        return event
+    return {**event, "data": whole}
 
 
 async def _streams(bus: Bus) -> list[str]:

@@ -216,7 +216,7 @@ class Bus(Connection):
         """
         messages: list[Stored] = []
         while True:
-            batch, more = await self._load_batch(stream, subject, since, LOAD_BATCH)
+            batch, more = await self.load_some(stream, subject, since=since, limit=LOAD_BATCH)
             messages += batch
             if not more or not batch:
                 return messages
@@ -227,12 +227,13 @@ class Bus(Connection):
 
         For readers that must not hold a whole history in memory. Raises Unavailable when the stream does not answer.
         """
-        batch, _ = await self._load_batch(stream, subject, since, limit)
+        batch, _ = await self.load_some(stream, subject, since=since, limit=limit)
         return batch
 
-    async def _load_batch(
-        self, stream: str, subject: str, since: int, limit: int
+    async def load_some(
+        self, stream: str, subject: str, *, since: int, limit: int
     ) -> tuple[list[Stored], bool]:
+        """Return as `load_page`, and whether there is more. Raises Unavailable when the stream does not answer."""
         token = f"{next(self._tokens):x}"
         done: asyncio.Future[bool] = self._loop.create_future()
         batch: list[Stored] = []

@@ -23,6 +23,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.play.approve.v1": play.ApprovePlay,
     "headrace.play.cancel.v1": play.CancelPlay,
     "headrace.play.revive.v1": play.RevivePlay,
+    "headrace.play.carry-over.v1": play.CarryOverPlay,
     "headrace.play.started.v1": play.PlayStarted,
     "headrace.play.resumed.v1": play.PlayResumed,
     "headrace.play.waiting.v1": play.PlayWaiting,
@@ -35,6 +36,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.play.layer.failed.v1": play.LayerFailed,
     "headrace.play.completed.v1": play.PlayCompleted,
     "headrace.play.failed.v1": play.PlayFailed,
+    "headrace.play.snapshot.v1": play.PlaySnapshot,
     "headrace.flow.created.v1": flow.FlowCreated,
     "headrace.flow.updated.v1": flow.FlowUpdated,
     "headrace.flow.deleted.v1": flow.FlowDeleted,
@@ -80,6 +82,10 @@ Json = dict[str, Any]
 UPCASTERS: dict[str, tuple[str, Callable[[Json], Json]]] = {}
 
 M = TypeVar("M", bound=msgspec.Struct)
+
+
+class UnknownType(msgspec.ValidationError):
+    """A message of a type that this release does not know; a newer one may."""
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -162,6 +168,11 @@ _decoders: dict[str, Callable[[msgspec.Raw], Any]] = {
 def source_of(company_id: str, flow_id: str | None = None) -> str:
     """Return the CloudEvents source of a company's or flow's messages."""
     return f"/companies/{company_id}/flows/{flow_id}" if flow_id else f"/companies/{company_id}"
+
+
+def company_of(source: str) -> str:
+    """Return the company of a CloudEvents source, "" when it is nobody's."""
+    return source.removeprefix("/companies/").partition("/")[0] if source.startswith("/companies/") else ""
 
 
 def encode_message(message: Any, *, id: str, context: Context) -> bytes:
@@ -261,13 +272,13 @@ def last_event(payload: bytes) -> Envelope:
 def data_of(type_name: str, data: msgspec.Raw) -> Any:
     """Decode a message's data into today's struct of its type, through the upcasters when it is older.
 
-    Raises msgspec.ValidationError for a type nobody knows.
+    Raises UnknownType for a type nobody knows, msgspec.ValidationError for data that does not fit its type.
     """
     decode = _decoders.get(type_name)
     if decode is not None:
         return decode(data)
     if type_name not in UPCASTERS:
-        raise msgspec.ValidationError(f"unknown message type {type_name}")
+        raise UnknownType(f"unknown message type {type_name}")
     json: Json = msgspec.json.decode(data)
     return upcast(type_name, json)
 

@@ -48,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     control_slots: int = 64
     body_bytes_max: int = 1_048_576
     payload_inline_bytes_max: int = 262_144
+    output_bytes_max: int = 16_777_216
     admin_email: str = ""
     admin_password: str = ""
     company_name: str = "Headrace"

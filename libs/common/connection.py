@@ -19,6 +19,10 @@ REQUEST_TIMEOUT_S = 5.0
 # nats-py says whole seconds, and takes any number.
 RECONNECT_PAUSE_S = 0.1
 SERVE_CONCURRENCY_MAX = 256
+ANSWER_BYTES_MAX = 67_108_864
+# An answer that is larger than a message comes in parts, in order: `Headrace-Part: <n>/<of>`.
+PART = "Headrace-Part"
+_PART = PART.encode() + b": "
 
 log = structlog.get_logger(__name__)
 
@@ -166,9 +170,20 @@ class Connection:
         token = f"{next(self._tokens):x}"
         future: asyncio.Future[Message] = self._loop.create_future()
 
+        parts: list[bytes] = []
+
         def answered(message: Message) -> None:
-            if not future.done():
+            if future.done():
+                return
+            if _PART not in (message.raw_headers or b""):
                 future.set_result(message)
+                return
+            parts.append(message.data)
+            place, _, of = message.headers[PART].partition("/")
+            if int(place) != len(parts):
+                future.set_exception(Unavailable(f"a part of the answer on {subject} was lost"))
+            elif place == of:
+                future.set_result(Message(message.subject, "", b"".join(parts), None))
 
         def expired() -> None:
             if not future.done():
@@ -186,6 +201,20 @@ class Connection:
             raise Unavailable(f"nobody answers on {subject}")
         return message
 
+    async def _answer(self, subject: str, data: bytes) -> None:
+        size = self.payload_bytes_max
+        if len(data) <= size:
+            await self.publish(subject, data)
+            return
+        if len(data) > ANSWER_BYTES_MAX:
+            raise TooLarge(f"an answer holds at most {ANSWER_BYTES_MAX} bytes, not {len(data)}")
+        # The headers count as well.
+        size //= 2
+        of = -(-len(data) // size)
+        for place in range(of):
+            part = data[place * size : (place + 1) * size]
+            await self.publish(subject, part, headers={PART: f"{place + 1}/{of}"})
+
     async def serve(
         self, subject: str, handler: Callable[[Message], Awaitable[bytes]], *, queue: str
     ) -> Subscription:
@@ -198,7 +227,7 @@ class Connection:
         async def answer(message: Message) -> None:
             async with slots:
                 try:
-                    await self.publish(message.reply, await handler(message))
+                    await self._answer(message.reply, await handler(message))
                 except HeadraceError as error:
                     log.warning("answer_not_sent", subject=message.subject, error=error.message)
                 except Exception:

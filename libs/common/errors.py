@@ -8,6 +8,7 @@ HeadraceError
 ├── Refused            the rules of the domain forbid it               409
 ├── TooLarge           a limit on size was passed                      413
 ├── TooMany            a limit on rate or number was passed            429
+├── PayloadLost        a big value that a message names is gone         500
 ├── Unavailable        NATS, Postgres or a service does not answer     503
 └── Conflict           somebody else appended first                    decided again
 """
@@ -83,6 +84,12 @@ class Unavailable(HeadraceError):
 
     status = 503
     default_code = "UNAVAILABLE"
+
+
+class PayloadLost(HeadraceError):
+    """A message names a big value whose bytes are not in the log any more: somebody deleted them."""
+
+    default_code = "PAYLOAD_LOST"
 
 
 class Conflict(HeadraceError):

@@ -11,7 +11,9 @@ DEFINITIONS = "DEFINITIONS"
 SCHEDULES = "SCHEDULES"
 # Keeps the newest message of each subject and nothing older (ADR 23).
 KV = "KV"
-WORK_VERBS = ("start", "wake", "release", "revive")
+# Keeps the newest copy of each chunk of a big value.
+PAYLOADS = "PAYLOADS"
+WORK_VERBS = ("start", "wake", "release", "revive", "carry")
 CONTROL_VERBS = ("approve", "cancel", "hold", "resume")
 PLAY_STATES_TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 
@@ -156,6 +158,16 @@ def session(digest: str) -> str:
 def kv(company_id: str, scope: str, scope_key: str, entry_id: str) -> str:
     """Return the subject whose last message is this KV entry; `-` stands for no scope key."""
     return f"evt.kv.{company_id}.{scope}.{scope_key or '-'}.{entry_id}"
+
+
+def payload_chunk(company_id: str, digest: str, place: int) -> str:
+    """Return the subject of one chunk of a big value of a company (design D13)."""
+    return f"payload.{company_id}.{digest}.{place}"
+
+
+def payload_chunks(company_id: str, digest: str) -> str:
+    """Return the wildcard for all chunks of a big value."""
+    return f"payload.{company_id}.{digest}.*"
 
 
 def key_use(company_id: str, key_id: str) -> str:

@@ -75,7 +75,15 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "allow_atomic": True,
         "republish": {"src": "evt.schedule.>", "dest": "live.schedule.>"},
     }
-    return [*plays, definitions, latest, schedules]
+    payloads = {
+        **common,
+        "name": subjects.PAYLOADS,
+        "subjects": ["payload.>"],
+        "max_msgs_per_subject": 1,
+        # Longer than any message that names them: writers renew what is older than an hour.
+        "max_age": (config.log_days + 1) * DAY_NS,
+    }
+    return [*plays, definitions, latest, schedules, payloads]
 
 
 def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.config import Config
 from libs.common.consumer import Delivery, PullConsumer
 from libs.common.errors import HeadraceError
+from libs.common.payloads import Payloads
 from libs.common.subjects import plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
 from services.executor import announce, history
@@ -27,7 +29,6 @@ from services.executor.plan import Traits
 from services.executor.storage import Storage
 
 STOP_GRACE_S = 5.0
-OUTPUT_BYTES_MAX = 1_048_576
 
 log = structlog.get_logger(__name__)
 
@@ -63,15 +64,22 @@ class App:
     async def start(self) -> None:
         """Announce the modules, then take commands."""
         services = self._services or await self._open_services()
-        payload_max = self._bus.payload_bytes_max
+        config, payload_max = self._config, self._bus.payload_bytes_max
         parts = Parts(
             bus=self._bus,
             clock=self._clock,
             registry=self._registry,
             services=services,
             ack_wait_s=self._config.ack_wait_s,
-            output_bytes_max=min(OUTPUT_BYTES_MAX, payload_max // 4),
+            output_bytes_max=config.output_bytes_max,
             commit_bytes_soft_max=payload_max // 4,
+            payloads=Payloads(
+                self._bus,
+                self._clock,
+                inline_bytes_max=min(config.payload_inline_bytes_max, payload_max // 4),
+            ),
+            # A play that is silent from then on is carried over before the log forgets it (ADR 16).
+            history_age_max=timedelta(days=config.log_days / 4),
         )
         traits = {mod.app_id: Traits(mod.pure, mod.raw_args) for mod in self._registry.all()}
         self._commands = Commands(parts, history.Plans(self._bus, traits), self._drivers)

@@ -1,28 +1,31 @@
 """What an executor does with a delivered command: decide it, record its fact, refuse it, or drive its play (D5)."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from libs.common import ids, metrics, trace
 from libs.common.bus import Expected
-from libs.common.codec import Context, Envelope, decode_message, encode_commit, source_of
+from libs.common.codec import Context, Envelope, UnknownType, decode_message, source_of
 from libs.common.consumer import Delivery
-from libs.common.errors import Conflict, NotFound, Unavailable
+from libs.common.errors import Conflict, HeadraceError, NotFound, PayloadLost, Unavailable
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play
 from services.executor import history
 from services.executor.drive import Drive
 from services.executor.drivers import Drivers
-from services.executor.journal import Redecide, append, publish_timer
+from services.executor.history import History
+from services.executor.journal import Redecide, append, publish_timer, snapshot_place
 from services.executor.parts import Parts
-from services.executor.play import Play, evolve, fold
+from services.executor.play import Play, evolve
 from services.executor.play_commands import LEAVE, Received, receive
 
 HANDLE_ATTEMPTS_MAX = 50
-DEFINITION_MISSES_MAX = 2
+MISSES_MAX = 2
+# An hour of redeliveries at the default ack_wait: so long may a rolling update take to bring an executor that knows it.
+UNKNOWN_DELIVERIES_MAX = 360
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +46,9 @@ class Commands:
         try:
             key, verb = parse_play(delivery.subject)
             envelope = decode_message(delivery.data)
+        except UnknownType as error:
+            await self._leave_to_newer(delivery, error)
+            return
         except (ValueError, msgspec.DecodeError) as error:
             # It stays in the log for whoever looks; redelivering it would never help.
             at = {"subject": delivery.subject, "sequence": delivery.sequence}
@@ -50,103 +56,123 @@ class Commands:
             await delivery.ack()
             return
         with trace.continued(f"play {verb}", envelope.traceparent, play=key.play_id):
+            gap: HeadraceError | None = None
+            try:
+                envelope = await self._parts.payloads.whole_message(envelope)
+            except PayloadLost as error:
+                gap = error
+            given = _Given(key, delivery, envelope, gap)
             for attempt in range(HANDLE_ATTEMPTS_MAX):
                 fresh = verb == "start" and delivery.delivery == 1 and attempt == 0
                 try:
-                    await self._decide(key, delivery, envelope, fresh=fresh, decided=decided)
+                    await self._decide(given, fresh=fresh, decided=decided)
                 except (Redecide, Conflict):
                     log.debug("command_decided_again", play=key.play_id, verb=verb)
                     continue
                 return
         raise Unavailable(f"play {key.play_id}: could not decide {verb} in {HANDLE_ATTEMPTS_MAX} attempts")
 
-    async def _decide(
-        self,
-        key: PlayKey,
-        delivery: Delivery,
-        envelope: Envelope,
-        *,
-        fresh: bool,
-        decided: "asyncio.Future[None] | None",
-    ) -> None:
+    async def _leave_to_newer(self, delivery: Delivery, error: Exception) -> None:
+        """Leave a command of a newer release to an executor that knows it; give up visibly when none comes."""
+        at = {"subject": delivery.subject, "sequence": delivery.sequence, "delivery": delivery.delivery}
+        if delivery.delivery < UNKNOWN_DELIVERIES_MAX:
+            log.warning("command_unknown", **at, error=str(error))
+            return
+        log.error("command_unknown_given_up", **at, error=str(error))
+        await delivery.ack()
+
+    async def _decide(self, given: "_Given", *, fresh: bool, decided: "asyncio.Future[None] | None") -> None:
+        key, delivery, envelope, _ = given
+        bus, payloads = self._parts.bus, self._parts.payloads
         # A first delivery of a start has no history, or its first commit says so (D3).
-        commits = [] if fresh else await history.load(self._parts.bus, key)
-        play = fold(commits)
-        sequence = commits[-1].sequence if commits else 0
+        known = history.unknown() if fresh else await history.load(bus, payloads, key)
         start = None
-        if not play.begun and not isinstance(envelope.data, m.StartPlay):
-            start = await history.start_command(self._parts.bus, key)
+        if not known.play.begun and not isinstance(envelope.data, m.StartPlay):
+            start = await history.start_command(bus, payloads, key)
         driver = m.Driver(delivery.sequence, delivery.delivery)
-        received = receive(play, envelope.data, id=envelope.id, driver=driver, start=start)
-        if received.action == "drive" and self._drivers.drives(key, delivery, play.epoch):
+        received = receive(known.play, envelope.data, id=envelope.id, driver=driver, start=start)
+        gap = given.gap or known.gap
+        if gap is not None and not known.play.ended:
+            await self._fail(given, known, received, gap)
+            return
+        if received.action == "drive" and self._drivers.drives(key, delivery, known.play.epoch):
             # After a pause of this process its own command comes again: its driver lives, and keeps the play.
             received = LEAVE
         match received.action:
             case "leave":
                 log.info("command_left_to_its_driver", play=key.play_id, delivery=delivery.delivery)
             case "ack":
-                await self._ack(key, delivery, envelope, play, sequence)
+                await self._ack(key, delivery, envelope, known)
             case "record":
-                await self._record(key, delivery, envelope, play, sequence, received)
+                await self._record(key, delivery, envelope, known, received)
             case "drive":
-                await self._drive(key, delivery, envelope, play, sequence, received, decided)
+                await self._drive(given, known, received, decided)
             case "ask_driver":
                 # The question takes half of ack_wait: without a sign of life the answer would find two askers.
                 await delivery.in_progress()
                 if await self._drivers.answers(key):
-                    await self._ack(key, delivery, envelope, play, sequence)
+                    await self._ack(key, delivery, envelope, known)
                 else:
                     await delivery.in_progress()
-                    await self._drive(key, delivery, envelope, play, sequence, received, decided)
+                    await self._drive(given, known, received, decided)
 
-    async def _ack(
-        self, key: PlayKey, delivery: Delivery, envelope: Envelope, play: Play, sequence: int
-    ) -> None:
+    async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
-        if await history.last_sequence(self._parts.bus, key, leader=True) != sequence:
+        if await history.last_sequence(self._parts.bus, key, leader=True) != known.sequence:
             raise Conflict(f"play {key.play_id} moved while a command was being refused")
-        await publish_timer(self._parts.bus, key, play, sequence, _context(key, envelope))
+        await publish_timer(self._parts.bus, key, known.play, known.sequence, _context(key, envelope))
         await delivery.ack()
 
     async def _record(
-        self,
-        key: PlayKey,
-        delivery: Delivery,
-        envelope: Envelope,
-        play: Play,
-        sequence: int,
-        received: Received,
+        self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History, received: Received
     ) -> None:
-        """Append a fact to a play that somebody drives, and tell the driver."""
+        """Append facts to a play that somebody drives, or that stays parked, and tell the driver."""
+        play, context, bus = known.play, _context(key, envelope), self._parts.bus
         for event in received.events:
             evolve(play, event)
         commit_id = ids.commit_id()
-        data = encode_commit(received.events, commit_id=commit_id, context=_context(key, envelope))
-        await append(self._parts.bus, key.event(play.status), data, commit_id, Expected(key.events, sequence))
-        await self._parts.bus.publish(key.nudge)
+        data = await self._parts.payloads.encode_commit(received.events, commit_id=commit_id, context=context)
+        appended = await append(
+            bus,
+            key.event(play.status),
+            data,
+            commit_id,
+            Expected(key.events, known.sequence),
+            snapshot=snapshot_place(received.events, known.base),
+        )
+        # Of a play that stays parked: whoever set its timer may have been too late for it just now (R7).
+        await publish_timer(bus, key, play, appended.sequence, context)
+        await bus.publish(key.nudge)
         await delivery.ack()
+
+    async def _fail(self, given: "_Given", known: History, received: Received, gap: HeadraceError) -> None:
+        """End a play visibly whose history or values the log does not hold any more."""
+        key, delivery, envelope, _ = given
+        if delivery.delivery <= MISSES_MAX:
+            # A replica may lag behind.
+            raise Unavailable(f"play {key.play_id}: {gap.message}")
+        log.error("play_lost", play=key.play_id, code=gap.code, error=gap.message)
+        started_at = known.play.started_at
+        lost = m.PlayFailed(
+            at=self._parts.clock.now(), error=gap.message, error_code=gap.code, started_at=started_at
+        )
+        failed = Received("record", (*received.events, lost))
+        await self._record(key, delivery, envelope, known, failed)
 
     async def _drive(
         self,
-        key: PlayKey,
-        delivery: Delivery,
-        envelope: Envelope,
-        play: Play,
-        sequence: int,
+        given: "_Given",
+        known: History,
         received: Received,
         decided: "asyncio.Future[None] | None",
     ) -> None:
+        key, delivery, envelope, _ = given
         try:
-            plan = await self._plan(play, received)
+            plan = await self._plan(known.play, received)
         except NotFound as error:
-            if delivery.delivery <= DEFINITION_MISSES_MAX:
-                raise  # a replica may lag behind
-            at = self._parts.clock.now()
-            lost = m.PlayFailed(at=at, error=error.message, error_code=error.code, started_at=play.started_at)
-            failed = Received("record", (*received.events, lost))
-            await self._record(key, delivery, envelope, play, sequence, failed)
+            await self._fail(given, known, received, error)
             return
-        drive = Drive(self._parts, key, delivery, envelope, play, plan, sequence)
+        drive = Drive(self._parts, key, delivery, envelope, known, plan)
         drive.begin(received.events)
         self._drivers.add(drive)
         if decided is not None and not decided.done():
@@ -166,6 +192,15 @@ class Commands:
     async def _plan(self, play: Play, received: Received) -> Any:
         started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
         return await self._plans.get(started.definition if started is not None else play.definition)
+
+
+class _Given(NamedTuple):
+    """A command to decide; `gap` when a big value of it is gone."""
+
+    key: PlayKey
+    delivery: Delivery
+    envelope: Envelope
+    gap: HeadraceError | None
 
 
 def _context(key: PlayKey, envelope: Envelope) -> Context:

@@ -18,7 +18,8 @@ from libs.common.subjects import PlayKey
 from services.executor import history
 from services.executor.attempts import Attempts
 from services.executor.effects import Effects
-from services.executor.journal import Fenced, Journal, publish_timer
+from services.executor.history import History
+from services.executor.journal import Fenced, Journal, Limits, publish_timer
 from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
@@ -39,9 +40,8 @@ class Drive:
         key: PlayKey,
         delivery: Delivery,
         envelope: Envelope,
-        play: Play,
+        known: History,
         plan: Plan,
-        sequence: int,
     ) -> None:
         self.key = key
         self.delivery = delivery
@@ -57,10 +57,10 @@ class Drive:
             parts.clock,
             key,
             context,
-            play,
-            sequence=sequence,
+            known,
+            payloads=parts.payloads,
             command=delivery.sequence,
-            bytes_soft_max=parts.commit_bytes_soft_max,
+            limits=Limits(parts.commit_bytes_soft_max, parts.history_age_max),
         )
         self._parts = parts
         self._plan = plan

@@ -2,22 +2,136 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from libs.common.bus import Bus
+import structlog
+
+from libs.common.bus import Bus, Stored
 from libs.common.codec import Commit, decode_commit, decode_message
-from libs.common.errors import NotFound
+from libs.common.errors import HeadraceError, NotFound, PayloadLost
 from libs.common.messages.flow import Flow
-from libs.common.messages.play import StartPlay
+from libs.common.messages.play import PlaySnapshot, StartPlay
+from libs.common.payloads import Payloads
 from libs.common.subjects import DEFINITIONS, PlayKey, plays_stream
 from services.executor.plan import Plan, Traits, compile_plan
+from services.executor.play import BEGINNINGS, Play, evolve_commit, fold
+from services.executor.play_snapshot import Base, is_readable, play_of
 
 PLANS_CACHED_MAX = 2_048
+# A play with no more commits than this is read whole, in one request.
+FIRST_PAGE_MESSAGES = 512
+# On each commit of a play that has a snapshot: the stream sequence of the newest one, or HERE on the one that holds it.
+SNAPSHOT = "Headrace-Snapshot"
+HERE = "here"
+
+log = structlog.get_logger(__name__)
 
 
-async def load(bus: Bus, key: PlayKey, *, since: int = 1) -> list[Commit]:
-    """Return the commits of a play from stream sequence `since` on, in order."""
+class History(NamedTuple):
+    """A play as its log has it, and the commits that were read for it, from its newest snapshot or its beginning on.
+
+    `gap` says what the log holds no longer, if anything; then the state is only as good as what is left.
+    """
+
+    play: Play
+    commits: list[Commit]
+    base: Base
+    gap: HeadraceError | None = None
+
+    @property
+    def sequence(self) -> int:
+        """Return the stream sequence of the newest commit, 0 when there is none."""
+        return self.commits[-1].sequence if self.commits else 0
+
+
+def unknown() -> History:
+    """Return the history of a play that has none."""
+    return History(Play(), [], Base())
+
+
+async def load(bus: Bus, payloads: Payloads, key: PlayKey) -> History:
+    """Return a play as its log has it, its big values in their places.
+
+    Raises Unavailable when the log does not answer.
+    """
+    stored = _from_snapshot(await _stored(bus, key))
+    commits, gap = await _commits(payloads, stored)
+    if not commits:
+        return unknown()
+    snapshot = commits[0].events[-1]
+    if isinstance(snapshot, PlaySnapshot) and is_readable(snapshot) and snapshot.play is not None:
+        play = play_of(snapshot)
+        base = Base(commits[0].sequence, snapshot.bytes, _size(stored[1:]), commits[0].time)
+        for commit in commits[1:]:
+            evolve_commit(play, commit)
+        return History(play, commits, base, gap)
+    if not isinstance(commits[0].events[0], BEGINNINGS):
+        lost = f"the log holds nothing of this play before sequence {commits[0].sequence} any more"
+        gap = gap or NotFound(lost, code="HISTORY_LOST")
+    return History(fold(commits), commits, Base(bytes=_size(stored), at=commits[0].time), gap)
+
+
+async def load_since(bus: Bus, payloads: Payloads, key: PlayKey, since: int) -> list[Commit]:
+    """Return the commits of a play from stream sequence `since` on, in order. Raises Unavailable, PayloadLost."""
     stored = await bus.load(plays_stream(key.shard), key.events, since=since)
-    return [decode_commit(message.data, sequence=message.sequence) for message in stored]
+    return [await payloads.whole_commit(_decoded(message)) for message in stored]
+
+
+async def _stored(bus: Bus, key: PlayKey) -> list[Stored]:
+    stream = plays_stream(key.shard)
+    page, more = await bus.load_some(stream, key.events, since=1, limit=FIRST_PAGE_MESSAGES)
+    if not more or not page:
+        return page
+    newest = await bus.last(stream, key.events)
+    place = _snapshot_place(newest)
+    if place > page[-1].sequence:
+        later = await bus.load(stream, key.events, since=place)
+        if later and later[0].sequence == place and _holds_readable(later[0]):
+            return later
+        # A newer release wrote it: what is before it tells the same.
+    return page + await bus.load(stream, key.events, since=page[-1].sequence + 1)
+
+
+def _snapshot_place(newest: Stored | None) -> int:
+    named = "" if newest is None else newest.headers.get(SNAPSHOT, "")
+    if newest is not None and named == HERE:
+        return newest.sequence
+    return int(named) if named.isdigit() else 0
+
+
+def _from_snapshot(stored: list[Stored]) -> list[Stored]:
+    """Return the messages from the newest snapshot on that can be read; all when there is none."""
+    for place in range(len(stored) - 1, 0, -1):
+        if stored[place].headers.get(SNAPSHOT) == HERE and _holds_readable(stored[place]):
+            return stored[place:]
+    return stored
+
+
+def _holds_readable(message: Stored) -> bool:
+    event = _decoded(message).events[-1]
+    return isinstance(event, PlaySnapshot) and is_readable(event)
+
+
+def _decoded(message: Stored) -> Commit:
+    return decode_commit(message.data, sequence=message.sequence)
+
+
+def _size(stored: list[Stored]) -> int:
+    return sum(len(message.data) for message in stored)
+
+
+async def _commits(payloads: Payloads, stored: list[Stored]) -> tuple[list[Commit], HeadraceError | None]:
+    """Decode commits; the second value says which big value is gone, if one is."""
+    commits: list[Commit] = []
+    gap: HeadraceError | None = None
+    for message in stored:
+        commit = _decoded(message)
+        try:
+            commit = await payloads.whole_commit(commit)
+        except PayloadLost as error:
+            gap = error
+        commits.append(commit)
+    return commits, gap
 
 
 async def last_sequence(bus: Bus, key: PlayKey, *, leader: bool = False) -> int:
@@ -26,12 +140,15 @@ async def last_sequence(bus: Bus, key: PlayKey, *, leader: bool = False) -> int:
     return 0 if stored is None else stored.sequence
 
 
-async def start_command(bus: Bus, key: PlayKey) -> StartPlay | None:
-    """Return the play's start command as the stream holds it, None when there is none (R9)."""
+async def start_command(bus: Bus, payloads: Payloads, key: PlayKey) -> StartPlay | None:
+    """Return the play's start command as the stream holds it, None when there is none (R9).
+
+    Raises PayloadLost when its args are gone, Unavailable.
+    """
     stored = await bus.last(plays_stream(key.shard), key.command("start"), leader=True)
     if stored is None:
         return None
-    command = decode_message(stored.data).data
+    command = (await payloads.whole_message(decode_message(stored.data))).data
     return command if isinstance(command, StartPlay) else None
 
 

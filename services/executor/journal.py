@@ -4,29 +4,44 @@ The rules R1, R2, R6, R11 and R12 of the ownership protocol are here (docs/adr, 
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from libs.common import ids, metrics
 from libs.common.bus import Appended, Bus, Expected
 from libs.common.clock import Clock
-from libs.common.codec import Commit, Context, encode_commit, encode_message
+from libs.common.codec import Commit, Context, encode_message
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages import play as m
+from libs.common.payloads import Payloads
 from libs.common.subjects import PlayKey
 from services.executor import history
-from services.executor.play import Play, evolve, evolve_commit, fold
+from services.executor.history import History
+from services.executor.play import Play, apply, evolve, evolve_commit
+from services.executor.play_snapshot import Base, is_due, is_readable, snapshot_of
 
 COMMIT_INTERVAL_MS_MAX = 100
 CONFLICT_LOADS_MAX = 200
 CONFLICT_PAUSE_S = 0.005
 LOAD_RETRY_DELAY_S = 0.25
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 _ACCEPTED = metrics.COMMITS.labels("accepted")
 _CONFLICTS = metrics.COMMITS.labels("conflict")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """When a commit is due for its size, and how old the history before a snapshot may grow."""
+
+    bytes_soft_max: int
+    history_age_max: timedelta
 
 
 class Fenced(Exception):
@@ -54,15 +69,15 @@ class Journal:
         clock: Clock,
         key: PlayKey,
         context: Context,
-        play: Play,
+        known: History,
         *,
-        sequence: int,
+        payloads: Payloads,
         command: int,
-        bytes_soft_max: int,
+        limits: Limits,
     ) -> None:
         """Open the journal of a play at its durable state; `command` is the driving command's stream sequence."""
-        self.play = play
-        self.sequence = sequence
+        self.play = known.play
+        self.sequence = known.sequence
         self.epoch = 0
         self.context = context
         self.committed_at = self.sure_at = clock.monotonic_s()
@@ -70,7 +85,9 @@ class Journal:
         self._clock = clock
         self._key = key
         self._command = command
-        self._bytes_soft_max = bytes_soft_max
+        self._payloads = payloads
+        self._limits = limits
+        self._base = known.base
         self._buffer: list[m.PlayEvent] = []
         self._outcomes: list[m.PlayEvent] = []
         self._bytes = 0
@@ -80,6 +97,7 @@ class Journal:
         """Take the events that make this the driver; they stand in its first commit."""
         for event in events:
             self.record(event)
+        apply(self.play, self.context.causation_id)
         self.epoch = self.play.epoch
 
     def record(self, event: m.PlayEvent) -> None:
@@ -100,7 +118,7 @@ class Journal:
         """Tell whether watchers, or the size of a message, should not wait longer for a commit (D6)."""
         if not self._buffer:
             return False
-        if self._bytes > self._bytes_soft_max:
+        if self._bytes > self._limits.bytes_soft_max:
             return True
         return (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX
 
@@ -112,16 +130,19 @@ class Journal:
         if not self._buffer:
             return True
         commit_id = ids.commit_id()
-        data = encode_commit(self._buffer, commit_id=commit_id, context=self.context)
+        self._snapshot_if_due()
+        data = await self._payloads.encode_commit(self._buffer, commit_id=commit_id, context=self.context)
         expected = Expected(self._key.events, self.sequence)
         asked_at = self._clock.monotonic_s()
         try:
             subject = self._key.event(self.play.status)
-            appended = await append(self._bus, subject, data, commit_id, expected)
+            place = snapshot_place(self._buffer, self._base)
+            appended = await append(self._bus, subject, data, commit_id, expected, snapshot=place)
         except Conflict:
             _CONFLICTS.inc()
             return await self._reconcile(commit_id)
         _ACCEPTED.inc()
+        self._base = self._based_on(appended.sequence, len(data))
         self._accepted(appended.sequence, asked_at)
         return True
 
@@ -131,9 +152,10 @@ class Journal:
             await self.commit()
             return
         asked_at = self._clock.monotonic_s()
-        for commit in await self._load(since=self.sequence + 1):
+        for commit in await self._load_since(self.sequence + 1):
             evolve_commit(self.play, commit)
             self.sequence = commit.sequence
+            self._base = after(self._base, commit)
         self._check_epoch()
         self.sure_at = asked_at
 
@@ -147,24 +169,53 @@ class Journal:
         if self.play.ended:
             metrics.play_ended(self.play.status, self.play.started_at, self._clock.now())
 
+    # ── snapshots ───────────────────────────────────────────────────────────────────────────────────
+
+    def _snapshot_if_due(self) -> None:
+        """Let the next commit hold the play's whole state when its history has grown long or old (ADR 26)."""
+        if self.play.ended or isinstance(self._buffer[-1], m.PlaySnapshot):
+            return
+        now = self._clock.now()
+        if is_due(self._base, self._bytes, now, age_max=self._limits.history_age_max):
+            self._buffer.append(snapshot_of(self.play, self._buffer[-1].at))
+
+    def _based_on(self, sequence: int, size: int) -> Base:
+        newest = self._buffer[-1]
+        if isinstance(newest, m.PlaySnapshot):
+            return Base(sequence, newest.bytes, 0, newest.at)
+        base = self._base
+        return Base(base.snapshot, base.snapshot_bytes, base.bytes + size, base.at or newest.at)
+
+    # ── conflicts ───────────────────────────────────────────────────────────────────────────────────
+
     async def _reconcile(self, commit_id: str) -> bool:
         """After a conflict: find the own commit (R1), or take in what others appended and keep outcomes (R2)."""
         asked_at = self._clock.monotonic_s()
-        commits = await self._load_until_moved()
-        if any(commit.id == commit_id for commit in commits):
-            self.play = fold(commits)
-            self._accepted(commits[-1].sequence, asked_at)
+        known = await self._load_until_moved()
+        if await self._holds(known, commit_id):
+            self._take(known)
+            self._accepted(known.sequence, asked_at)
             self._check_epoch()
-            return commits[-1].id == commit_id
+            return known.commits[-1].id == commit_id
         if not self._established:
             raise Redecide
-        self.play = fold(commits)
-        self.sequence = commits[-1].sequence
+        self._take(known)
         self._check_epoch()
         outcomes, self._outcomes, self._buffer = self._outcomes, [], []
         for event in outcomes:
             self._keep(event)
         return False
+
+    async def _holds(self, known: History, commit_id: str) -> bool:
+        """Tell whether the own commit is in the log; it may stand before the snapshot that was read."""
+        if any(commit.id == commit_id for commit in known.commits):
+            return True
+        if known.commits[0].sequence <= self.sequence + 1 or not known.base.snapshot:
+            return False
+        return any(commit.id == commit_id for commit in await self._load_since(self.sequence + 1))
+
+    def _take(self, known: History) -> None:
+        self.play, self.sequence, self._base = known.play, known.sequence, known.base
 
     def _keep(self, event: Any) -> None:
         # What an effect did has happened, whoever wrote first; unless its step was ended meanwhile.
@@ -172,19 +223,22 @@ class Journal:
         if run is not None and run.state == "RUN":
             self.record_outcome(event)
 
-    async def _load_until_moved(self) -> list[Commit]:
+    async def _load_until_moved(self) -> History:
         for _ in range(CONFLICT_LOADS_MAX):
-            commits = await self._load(since=1)
-            if commits and commits[-1].sequence > self.sequence:
-                return commits
+            known = await self._patiently(lambda: history.load(self._bus, self._payloads, self._key))
+            if known.sequence > self.sequence:
+                return known
             await asyncio.sleep(CONFLICT_PAUSE_S)
         raise Conflict(f"play {self._key.play_id}: the log refuses a commit and shows nothing new")
 
-    async def _load(self, *, since: int) -> list[Commit]:
+    async def _load_since(self, since: int) -> list[Commit]:
+        return await self._patiently(lambda: history.load_since(self._bus, self._payloads, self._key, since))
+
+    async def _patiently(self, load: Callable[[], Awaitable[T]]) -> T:
         # As long as it takes, like an append: giving up would throw away the steps that run meanwhile.
         while True:
             try:
-                return await history.load(self._bus, self._key, since=since)
+                return await load()
             except Unavailable as error:
                 log.warning("load_retried", play=self._key.play_id, reason=error.message)
             await asyncio.sleep(LOAD_RETRY_DELAY_S)
@@ -196,9 +250,31 @@ class Journal:
         raise Fenced(foreign=driver is None or driver.sequence != self._command)
 
 
-async def append(bus: Bus, subject: str, data: bytes, commit_id: str, expected: Expected) -> Appended:
-    """Append one commit; the outcome is known when this returns or raises Conflict."""
+def after(base: Base, commit: Commit) -> Base:
+    """Return where a reader begins once this commit, by somebody else, was read as well."""
+    newest = commit.events[-1]
+    if isinstance(newest, m.PlaySnapshot) and is_readable(newest):
+        return Base(commit.sequence, newest.bytes, 0, commit.time)
+    return base
+
+
+def snapshot_place(events: Sequence[m.PlayEvent], base: Base) -> str:
+    """Return what the header of a commit says about the play's newest snapshot."""
+    if isinstance(events[-1], m.PlaySnapshot):
+        return history.HERE
+    return str(base.snapshot) if base.snapshot else ""
+
+
+async def append(
+    bus: Bus, subject: str, data: bytes, commit_id: str, expected: Expected, *, snapshot: str
+) -> Appended:
+    """Append one commit; the outcome is known when this returns or raises Conflict.
+
+    `snapshot` is what its header says about the play's newest snapshot, "" when the play has none.
+    """
     headers = {"Content-Type": "application/cloudevents-batch+json"}
+    if snapshot:
+        headers[history.SNAPSHOT] = snapshot
     return await bus.append(subject, data, id=commit_id, expected=expected, headers=headers)
 
 

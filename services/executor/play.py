@@ -14,6 +14,12 @@ from libs.common.codec import Commit
 from libs.common.messages import play as m
 from libs.expressions import StepView
 
+# The first event of a play that has a history.
+BEGINNINGS = (m.PlayStarted,)
+# A command's copies come within the bus's duplicate window or, redelivered, while it is not acknowledged. One that
+# came after so many others would still meet the wait, the gate or the epoch it was meant for closed.
+APPLIED_MAX = 10_000
+
 
 class LayerRun(msgspec.Struct):
     """How far one step is."""
@@ -51,7 +57,7 @@ class Play(msgspec.Struct):
     started_at: datetime | None = None
     layers: dict[str, LayerRun] = {}
     prev: dict[str, Any] = {}
-    applied: set[str] = set()
+    applied: dict[str, None] = {}  # the ids of the newest APPLIED_MAX commands, oldest first
     wait_id: str = ""
     wait_until: datetime | None = None
     cancelled_by: str | None = None
@@ -80,9 +86,16 @@ def fold(commits: Iterable[Commit]) -> Play:
 
 def evolve_commit(play: Play, commit: Commit) -> None:
     """Record one commit: its events, and the command that caused it (R10)."""
-    play.applied.add(commit.causation_id)
+    apply(play, commit.causation_id)
     for event in commit.events:
         evolve(play, event)
+
+
+def apply(play: Play, command_id: str) -> None:
+    """Remember that a command was applied; the oldest is forgotten when there are too many."""
+    play.applied[command_id] = None
+    if len(play.applied) > APPLIED_MAX:
+        del play.applied[next(iter(play.applied))]
 
 
 def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one branch an event, nothing else
@@ -132,6 +145,8 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one
             play.status = event.state
         case m.PlayFailed():
             play.status = "FAIL"
+        case m.PlaySnapshot():
+            return
         case _:
             assert_never(event)
 

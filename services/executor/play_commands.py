@@ -3,9 +3,12 @@
 from datetime import datetime
 from typing import Literal, NamedTuple, assert_never
 
+import msgspec
+
 from libs.common.messages import play as m
 from services.executor.play import Play
 from services.executor.play_outcomes import failed
+from services.executor.play_snapshot import snapshot_of
 
 RESUMES_WITHOUT_PROGRESS_MAX = 3
 
@@ -90,7 +93,7 @@ def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driv
             if command.epoch != play.epoch:
                 return ACK
             return Received("drive", _take_over(play, command.at, driver, "resume"))
-        case m.StartPlay() | m.WakePlay():
+        case m.StartPlay() | m.WakePlay() | m.CarryOverPlay():
             return ACK
         case _:
             assert_never(command)
@@ -113,6 +116,9 @@ def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Drive
             if decided is None:
                 return ACK
             facts, reason = (decided,), "approval"
+        case m.CarryOverPlay():
+            carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
+            return Received("record", (snapshot_of(carried, command.at),))
         case m.StartPlay() | m.RevivePlay():
             return ACK
         case _:

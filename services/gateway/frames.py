@@ -91,7 +91,7 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
         case m.LayerStarted(attempt=1):
             return [_layer_started(event, event.at, play_id)]
         case m.LayerCompleted():
-            body = {**_layer("play:layer:completed", event, play_id), "state": event.state, "out": event.out}
+            body = {**_layer("play:layer:completed", event, play_id), "state": event.state, **_out(event)}
             # The module of a filtered step never ran, so nothing started.
             announced = event.announced or event.state == "FILTERED"
             return [body] if announced else [_layer_started(event, event.started_at, play_id), body]
@@ -100,7 +100,7 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
             body = {**_layer("play:layer:failed", event, play_id), **failure}
             return [body] if event.announced else [_layer_started(event, event.started_at, play_id), body]
         case m.PlayCompleted():
-            body = {"type": "play:completed", "at": event.at, "state": event.state, "out": event.out}
+            body = {"type": "play:completed", "at": event.at, "state": event.state, **_out(event)}
             return [{**body, **_duration(event, started_at)}]
         case m.PlayFailed():
             body = {
@@ -115,6 +115,13 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
             ]
         case _:
             return []
+
+
+def _out(event: m.LayerCompleted | m.PlayCompleted) -> Fields:
+    """Return the output as a frame shows it: one that travels by reference is left to `GET /api/plays/:id`."""
+    if event.payloads and "out" in event.payloads:
+        return {"out": None, "outTruncated": True}
+    return {"out": event.out}
 
 
 def _layer(kind: str, event: m.LayerEvent, play_id: str) -> Fields:

@@ -6,6 +6,7 @@ from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.health import Health
+from libs.common.payloads import Payloads
 from services.gateway.auth import Auth
 from services.gateway.channels.book import ChannelBook
 from services.gateway.definitions import Definitions
@@ -35,6 +36,7 @@ class Parts(NamedTuple):
     store: Store
     starts: Starts
     channels: ChannelBook
+    payloads: Payloads
 
 
 def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
@@ -42,6 +44,7 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
     positions = Positions(config.shards)
     definitions = Definitions(bus, replicated=config.replicas > 1)
     plays, live = Plays(bus, config.shards), Live(bus, clock)
+    payloads = Payloads(bus, clock, inline_bytes_max=config.payload_inline_bytes_max)
     return Parts(
         config=config,
         bus=bus,
@@ -55,6 +58,7 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
         positions=positions,
         readiness=SystemReadiness(config, bus, clock, health),
         store=Store(bus, positions, definitions),
-        starts=Starts(bus, clock, definitions, plays, live, positions),
+        starts=Starts(bus, clock, definitions, plays, live, positions, payloads),
         channels=ChannelBook(bus),
+        payloads=payloads,
     )

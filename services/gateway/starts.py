@@ -8,7 +8,8 @@ from libs.common import codec, ids, subjects, trace
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Refused, Unavailable
-from libs.common.messages.play import TERMINAL, PlayCompleted, PlayFailed, PlayWaiting, StartPlay, Trigger
+from libs.common.messages.play import TERMINAL, PlayFailed, PlayWaiting, StartPlay, Trigger
+from libs.common.payloads import Payloads
 from services.gateway.definitions import Definition, Definitions
 from services.gateway.live import Live, Seen, Waiter
 from services.gateway.plays import Plays, end_in
@@ -56,8 +57,9 @@ class Outcome(NamedTuple):
 class Begun:
     """A play whose start is in the log. `close` it when nobody waits any more."""
 
-    def __init__(self, live: Live, key: subjects.PlayKey, waiter: Waiter | None) -> None:
+    def __init__(self, live: Live, payloads: Payloads, key: subjects.PlayKey, waiter: Waiter | None) -> None:
         self._live = live
+        self._payloads = payloads
         self._waiter = waiter
         self.key = key
 
@@ -82,8 +84,16 @@ class Begun:
         if seen is None:
             return Outcome(RUNNING)
         if seen.state in TERMINAL:
-            return _ended(seen)
+            return await self._ended(seen)
         return Outcome(seen.state if _settled(seen.state, seen.data) else RUNNING)
+
+    async def _ended(self, seen: Seen) -> Outcome:
+        end = end_in(seen.data)
+        if end is None:
+            raise Unavailable("the play has ended; its end cannot be read right now")
+        if isinstance(end, PlayFailed):
+            return Outcome(seen.state, None, end.error, end.error_code)
+        return Outcome(seen.state, (await self._payloads.whole(end, self.key.company_id)).out)
 
     def close(self) -> None:
         """Stop waiting. Closing twice is harmless."""
@@ -95,7 +105,14 @@ class Starts:
     """Appends start commands."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, definitions: Definitions, plays: Plays, live: Live, positions: Positions
+        self,
+        bus: Bus,
+        clock: Clock,
+        definitions: Definitions,
+        plays: Plays,
+        live: Live,
+        positions: Positions,
+        payloads: Payloads,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -103,6 +120,7 @@ class Starts:
         self._plays = plays
         self._live = live
         self._positions = positions
+        self._payloads = payloads
 
     async def runnable(self, company_id: str, flow_id: str) -> Definition:
         """Return a flow that may run. Raises NotFound (FLOW_NOT_FOUND), Refused (FLOW_DISABLED)."""
@@ -132,7 +150,7 @@ class Starts:
             if waiter is not None:
                 waiter.close()
             raise
-        return Begun(self._live, key, waiter)
+        return Begun(self._live, self._payloads, key, waiter)
 
     async def _append(self, key: subjects.PlayKey, start: Start) -> None:
         command = StartPlay(
@@ -151,8 +169,10 @@ class Starts:
             correlation_id=key.play_id,
             traceparent=trace.current_traceparent(),
         )
-        body = codec.encode_message(command, id=command_id, context=context)
         try:
+            body = await self._payloads.encode_message(
+                command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
+            )
             appended = await self._bus.append(
                 key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
             )
@@ -180,13 +200,3 @@ def _settled(state: str, data: bytes) -> bool:
     # A wait with a time goes on by itself: a delay, a retry.
     waits = [event for event in _decode_batch(data) if event.type == _WAITING]
     return bool(waits) and codec.data_of(_WAITING, waits[-1].data).until is None
-
-
-def _ended(seen: Seen) -> Outcome:
-    match end_in(seen.data):
-        case PlayCompleted(out=out):
-            return Outcome(seen.state, out)
-        case PlayFailed() as end:
-            return Outcome(seen.state, None, end.error, end.error_code)
-        case None:
-            raise Unavailable("the play has ended; its end cannot be read right now")

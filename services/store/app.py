@@ -14,6 +14,7 @@ from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid
 from libs.common.messages.readiness import GetReadiness, Readiness
+from libs.common.payloads import Payloads
 from services.store.answers import Parts, answers
 from services.store.catalogue import Catalogue
 from services.store.database import AWAY, Database
@@ -131,7 +132,8 @@ class App:
         await self._serve(cipher, passwords)
 
     def _start_projectors(self) -> None:
-        for projection in projections(self._config.shards):
+        payloads = Payloads(self._bus, SystemClock(), inline_bytes_max=self._config.payload_inline_bytes_max)
+        for projection in projections(self._config.shards, payloads):
             projector = Projector(self._bus, self._config.postgres_dsn, projection, self._progress)
             self._projectors.append(projector)
             self._run(f"project {projection.stream}", projector.run())

@@ -9,8 +9,10 @@ from prometheus_client import Counter
 
 from libs.common import subjects, trace
 from libs.common.errors import HeadraceError
+from libs.common.payloads import Payloads
 from services.store.database import Connection
 from services.store.log_reader import Record
+from services.store.payload_records import may_refer, parts_of, whole_record
 from services.store.read_models import dead_letters
 from services.store.read_models.checkpoints import Batch, Move
 from services.store.read_models.dead_letters import DeadLetter
@@ -20,6 +22,8 @@ from services.store.read_models.plays import PlaysBatch
 from services.store.read_models.schedules import SchedulesBatch
 
 BATCH_MESSAGES_MAX = 1_000
+# Of big values that are in memory together.
+PAYLOAD_BYTES_MAX = 33_554_432
 # A statement costs as much as ten plays in it: under load the plays of a fiftieth of a second share one. A message
 # that comes alone is written at once.
 PLAYS_INTERVAL_S = 0.02
@@ -46,18 +50,33 @@ class Projection:
     """One stream's way into the read models: what is read of it, and what is written, how often at most."""
 
     def __init__(
-        self, stream: str, filters: list[str], make_batch: Callable[[], Batch], *, interval_s: float = 0.0
+        self,
+        stream: str,
+        filters: list[str],
+        make_batch: Callable[[], Batch],
+        *,
+        interval_s: float = 0.0,
+        payloads: Payloads | None = None,
     ) -> None:
         self.interval_s = interval_s
+        self._payloads = payloads
         self.stream = stream
         self.filters = filters
         self._make_batch = make_batch
 
     async def write(self, connection: Connection, records: list[Record], *, before: int) -> int:
-        """Project these messages and return the new checkpoint.
+        """Project these messages, with their big values, and return the new checkpoint.
 
-        Raises CheckpointMoved when the checkpoint is not at `before` (any more).
+        Raises CheckpointMoved when the checkpoint is not at `before` (any more), Unavailable when a value is away.
         """
+        if self._payloads is None or not any(map(may_refer, records)):
+            return await self._write_whole(connection, records, before=before)
+        for part in parts_of(records, bytes_max=PAYLOAD_BYTES_MAX):
+            whole = [await whole_record(self._payloads, record) for record in part]
+            before = await self._write_whole(connection, whole, before=before)
+        return before
+
+    async def _write_whole(self, connection: Connection, records: list[Record], *, before: int) -> int:
         after = records[-1].sequence
         with trace.span("project batch", stream=self.stream, messages=len(records)):
             batch = self._make_batch()
@@ -89,8 +108,8 @@ class Projection:
         # One message holds what Postgres cannot: halve until it stands alone.
         if len(records) > 1:
             half = len(records) // 2
-            middle = await self.write(connection, records[:half], before=before)
-            return await self.write(connection, records[half:], before=middle)
+            middle = await self._write_whole(connection, records[:half], before=before)
+            return await self._write_whole(connection, records[half:], before=middle)
         letters = [DeadLetter(records[0], f"{type(error).__name__}: {error}")]
         move = Move(self.stream, before, records[0].sequence)
         await self._write(connection, self._make_batch(), letters, move)
@@ -122,7 +141,7 @@ def _trace_ended(batch: PlaysBatch) -> None:
             continue
 
 
-def projections(shards: int) -> list[Projection]:
+def projections(shards: int, payloads: Payloads) -> list[Projection]:
     """Return the projections of all streams."""
     filters = [f"evt.{noun}.>" for noun in NOUNS]
     return [
@@ -135,6 +154,7 @@ def projections(shards: int) -> list[Projection]:
                 [subjects.shard_events(shard), subjects.shard_starts(shard)],
                 PlaysBatch,
                 interval_s=PLAYS_INTERVAL_S,
+                payloads=payloads,
             )
             for shard in range(shards)
         ),

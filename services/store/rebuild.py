@@ -14,8 +14,10 @@ import structlog
 from libs.common import log as logging
 from libs.common import topology
 from libs.common.bus import Bus
+from libs.common.clock import SystemClock
 from libs.common.config import Config, from_env
 from libs.common.errors import HeadraceError, Invalid, Unavailable
+from libs.common.payloads import Payloads
 from services.store.database import LIVE_SCHEMA, Connection, connect_writer, lock_key
 from services.store.log_reader import LogReader
 from services.store.migrations import migrate
@@ -47,10 +49,10 @@ class Bounds(NamedTuple):
 class Rebuild:
     """Builds all read models in a schema of their own and puts it in the place of the live one."""
 
-    def __init__(self, bus: Bus, dsn: str, *, shards: int) -> None:
+    def __init__(self, bus: Bus, dsn: str, *, shards: int, payloads: Payloads) -> None:
         self._bus = bus
         self._dsn = dsn
-        self._projections = projections(shards)
+        self._projections = projections(shards, payloads)
         self._readers = {p.stream: LogReader(bus, p.stream, p.filters) for p in self._projections}
         self._at: dict[str, int] = {}
 
@@ -191,7 +193,8 @@ async def rebuild(config: Config) -> None:
     bus = await Bus.connect(config.nats_url, name="rebuild")
     try:
         await topology.ensure(bus, config)
-        await Rebuild(bus, config.postgres_dsn, shards=config.shards).run()
+        payloads = Payloads(bus, SystemClock(), inline_bytes_max=config.payload_inline_bytes_max)
+        await Rebuild(bus, config.postgres_dsn, shards=config.shards, payloads=payloads).run()
     finally:
         await bus.close()
 

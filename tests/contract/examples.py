@@ -68,6 +68,7 @@ def play_commands() -> list[msgspec.Struct]:
         play.ApprovePlay(at=AT, layer_id=LAYER, decision="approved", note="looks right", by=USER),
         play.CancelPlay(at=AT, by=USER),
         play.RevivePlay(at=AT),
+        play.CarryOverPlay(at=AT),
     ]
 
 
@@ -102,6 +103,7 @@ def play_events() -> list[msgspec.Struct]:
             layer_id=LAYER,
             started_at=later(0.002),
         ),
+        play.PlaySnapshot(at=later(61), version=1, bytes=27, play={"status": "WAIT", "epoch": 4}),
     ]
 
 

@@ -34,6 +34,7 @@ SUBJECTS = {
     f"live{SCHEDULE.events.removeprefix('evt')}",
     subjects.kv("<company>", "<scope>", "<scopeKey>", "<id>"),
     subjects.key_use("<company>", "<key>"),
+    subjects.payload_chunks("<company>", "<digest>").replace("*", "<n>"),
 }
 PREFIXES = ("cmd.", "evt.", "tmr.", "live.", "ctl.", "qry.")
 LIMIT = re.compile(r"`([A-Z][A-Z0-9_]+)`")
@@ -69,7 +70,7 @@ def fits(subject: str, known: str) -> bool:
 def test_the_catalogue_lists_every_type_with_its_fields() -> None:
     told = {pages.words(row[0])[0]: set(pages.words(row[2])) for row in catalogue()}
     fields = {
-        name: {field.encode_name for field in msgspec.structs.fields(kind)} - {"at"}
+        name: {field.encode_name for field in msgspec.structs.fields(kind)} - {"at", "payloads"}
         for name, kind in codec.TYPES.items()
     }
     assert told == fields

@@ -1,6 +1,7 @@
 """A client for tests: drives the HTTP API and the socket of a running system."""
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -66,7 +67,9 @@ class Api:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         """Make a call and return whatever is answered."""
-        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        encoded = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        # aiohttp warns of a large body that is not a file.
+        data = io.BytesIO(encoded) if encoded and len(encoded) > 1 << 20 else encoded
         async with self._session.request(method, path, data=data, headers=headers) as response:
             text = await response.text()
             is_json = response.content_type == "application/json"

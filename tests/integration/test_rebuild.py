@@ -7,8 +7,10 @@ import asyncpg
 import pytest
 
 from libs.common import ids, subjects
+from libs.common.clock import SystemClock
 from libs.common.errors import Invalid
 from libs.common.messages.query import ListPlays
+from libs.common.payloads import Payloads
 from services.store import rebuild
 from services.store.database import lock_key
 from services.store.rebuild import Rebuild
@@ -82,8 +84,9 @@ async def test_only_one_rebuild_runs_at_a_time(nats_url: str, database: str) -> 
     async with running_store(nats_url, database) as store:
         other = await asyncpg.connect(database)
         await other.execute("select pg_advisory_lock($1)", lock_key("rebuild"))
+        payloads = Payloads(store.bus, SystemClock(), inline_bytes_max=1_000)
         with pytest.raises(Invalid, match="another rebuild"):
-            await Rebuild(store.bus, database, shards=1).run()
+            await Rebuild(store.bus, database, shards=1, payloads=payloads).run()
         await other.close()
 
 

@@ -65,7 +65,7 @@ class Weather(msgspec.Struct, kw_only=True):
         """Return the extra delay of a message on its way to the server, or that it never arrives."""
         if self.calm:
             return 0.0
-        if subject.startswith(("evt.play", "tmr.play")):
+        if subject.startswith(("evt.play", "tmr.play", "payload.")):
             if self._happens("append_lost", self.append_lost):
                 return "lost"
             # Longer than the client waits for the answer: its retry is there first, or the two race.

@@ -42,11 +42,10 @@ def _swap(target: Any, name: str, replacement: Any) -> Planted:
 
 async def _reconcile_without_own(self: Journal, commit_id: str) -> bool:
     """R1, C1: an own commit whose acknowledgement was lost is taken for somebody else's."""
-    commits = await self._load_until_moved()
+    known = await self._load_until_moved()
     if not self._established:
         raise Redecide
-    self.play = play.fold(commits)
-    self.sequence = commits[-1].sequence
+    self._take(known)
     self._check_epoch()
     outcomes, self._outcomes, self._buffer = self._outcomes, [], []
     for event in outcomes:
@@ -155,18 +154,17 @@ def _receive_after_the_end(state: Play, command: Any, **rest: Any) -> Any:
 _receive = play_commands.receive
 
 
-async def _no_start_command(bus: Any, key: Any) -> None:
+async def _no_start_command(bus: Any, payloads: Any, key: Any) -> None:
     """R9, C10: a cancel that overtakes its start is refused."""
-    del bus, key
+    del bus, payloads, key
 
 
 async def _ack_unseen(
-    self: Commands, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+    self: Commands, key: Any, delivery: Delivery, envelope: Any, known: history.History
 ) -> None:
     """D3: a refusal rests on a replica's word."""
-    await journal_module.publish_timer(
-        self._parts.bus, key, state, sequence, commands_module._context(key, envelope)
-    )
+    context = commands_module._context(key, envelope)
+    await journal_module.publish_timer(self._parts.bus, key, known.play, known.sequence, context)
     await delivery.ack()
 
 
@@ -183,11 +181,11 @@ _record = Commands._record
 
 
 async def _no_timer_again(
-    self: Commands, key: Any, delivery: Delivery, envelope: Any, state: Play, sequence: int
+    self: Commands, key: Any, delivery: Delivery, envelope: Any, known: history.History
 ) -> None:
     """R7, C7: whoever finds a play parked does not set its timer again."""
-    del envelope, state
-    if await history.last_sequence(self._parts.bus, key, leader=True) != sequence:
+    del envelope
+    if await history.last_sequence(self._parts.bus, key, leader=True) != known.sequence:
         raise Conflict("moved")
     await delivery.ack()
 
@@ -264,8 +262,7 @@ _reload = Journal.reload
 
 async def _ack_at_once(self: Commands, *args: Any, **kwargs: Any) -> Any:
     """D5: the driving command is acknowledged when the driving begins."""
-    delivery = args[1]
-    await delivery.ack()
+    await args[0].delivery.ack()
     return await _drive(self, *args, **kwargs)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from libs.common.bus import Message, header_block
-from libs.common.subjects import CONTROL_VERBS, DEFINITIONS, WORK_VERBS
+from libs.common.subjects import CONTROL_VERBS, DEFINITIONS, PAYLOADS, WORK_VERBS
 from libs.common.topology import CONTROL_CONSUMER, DUPLICATE_WINDOW_S, WORK_CONSUMER
 from tests.simulation.clockwork import EPOCH, Process, SimLoop
 from tests.simulation.network import Connection, Weather
@@ -67,7 +67,7 @@ class Server:
         self.cluster = cluster
         self.generation = 0
         self.is_down = False
-        self.streams = {name: Stream(name) for name in (PLAYS, DEFINITIONS)}
+        self.streams = {name: Stream(name) for name in (PLAYS, DEFINITIONS, PAYLOADS)}
         self.consumers = {
             name: Consumer(self, name, verbs, ack_wait_s)
             for name, verbs in ((WORK_CONSUMER, WORK_VERBS), (CONTROL_CONSUMER, CONTROL_VERBS))
@@ -134,7 +134,7 @@ class Server:
             self.observer.heard(connection.process, commits=head == "evt")
         if head == "$JS":
             self._api(connection, subject, data, reply)
-        elif head in {"cmd", "evt", "tmr"}:
+        elif head in {"cmd", "evt", "tmr", "payload"}:
             answer = self._store_or_gather(subject, data, headers)
             if answer is not None and not self.weather.is_append_ack_lost(subject):
                 self._answer(reply, Message(reply, "", _encode(answer), None))
@@ -143,7 +143,7 @@ class Server:
 
     def store(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         """Append to the stream that owns this subject, and return the publish acknowledgement."""
-        stream = self.streams[PLAYS if subject.split(".", 2)[1] == "play" else DEFINITIONS]
+        stream = self.streams[_stream_of(subject)]
         refusals = (
             [self._is_duplicate, self._is_conflict]
             if self.cluster
@@ -156,7 +156,10 @@ class Server:
         return self._keep(subject, data, headers)
 
     def _keep(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        stream = self.streams[PLAYS if subject.split(".", 2)[1] == "play" else DEFINITIONS]
+        stream = self.streams[_stream_of(subject)]
+        if stream.name == PAYLOADS:
+            for older in stream.select(subject):
+                stream.remove(older.sequence)
         schedule = headers.get("Nats-Schedule")
         if schedule is not None:
             previous = self._timers.pop(subject, None)
@@ -308,6 +311,13 @@ class Server:
         for connection, handler in listeners:
             if not self.weather.is_nudge_lost(subject):
                 connection.deliver([Message(subject, reply, data, None)], handler)
+
+
+def _stream_of(subject: str) -> str:
+    kind, noun = subject.split(".", 2)[:2]
+    if kind == "payload":
+        return PAYLOADS
+    return PLAYS if noun == "play" else DEFINITIONS
 
 
 def _read(subject: str, kept: Kept) -> Message:

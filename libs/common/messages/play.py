@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from libs.common.messages.payload import PayloadRef
+
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
 WaitKind = Literal["approval", "delay", "defer"]
@@ -19,18 +21,22 @@ PLAY_STATES: tuple[PlayState, ...] = (
     "NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD",
 )  # fmt: skip
 TERMINAL: frozenset[str] = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
+# What may be big, and then travels by reference: the field holds its default, `payloads` says where the value lies.
+BIG_FIELDS = ("args", "out", "items", "play")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A wish: imperative, may be refused; carries every input of the decision."""
 
     at: datetime
+    payloads: dict[str, PayloadRef] | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A fact: past tense, never changed."""
 
     at: datetime
+    payloads: dict[str, PayloadRef] | None = None
 
 
 class Driver(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,7 +94,11 @@ class RevivePlay(Command, frozen=True, kw_only=True):
     epoch: int = 0
 
 
-PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay
+class CarryOverPlay(Command, frozen=True, kw_only=True):
+    """Write the state of a parked play anew, before the log forgets its history (design D16)."""
+
+
+PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay | CarryOverPlay
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────
@@ -214,6 +224,17 @@ class PlayFailed(Event, frozen=True, kw_only=True):
     started_at: datetime | None = None
 
 
+class PlaySnapshot(Event, frozen=True, kw_only=True):
+    """The play's whole state after this commit, always its last event: who reads the play may begin here.
+
+    `play` is the executors' own affair, in the shape that `version` names; `bytes` is its size as JSON.
+    """
+
+    version: int
+    bytes: int = 0
+    play: Any = None
+
+
 PlayEvent = (
     PlayStarted
     | PlayResumed
@@ -227,4 +248,5 @@ PlayEvent = (
     | LayerFailed
     | PlayCompleted
     | PlayFailed
+    | PlaySnapshot
 )

@@ -109,8 +109,10 @@ class RunRoutes:
             correlation_id=key.play_id,
             traceparent=trace.current_traceparent(),
         )
-        body = codec.encode_message(command, id=command_id, context=context)
         try:
+            body = await self._parts.payloads.encode_message(
+                command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
+            )
             appended = await self._parts.bus.append(
                 key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
             )
@@ -147,13 +149,37 @@ class RunRoutes:
             seen = await self._seen(key, known, waiter, wait_s)
             if seen is not None:
                 self._parts.positions.note(key.company_id, stream, seen.sequence)
-                ended = _ended(key, known, seen)
+                ended = await self._ended(key, known, seen)
                 if ended is not None:
                     headers = {HEADER: f"{stream}={seen.sequence}", "Preference-Applied": f"wait={wait_s:g}"}
                     return reply(whole_seconds(ended), headers=headers)
                 state = seen.state
         answer = PlayAccepted(play_id=key.play_id, state=state, started_at=_whole(known.at))
         return reply(answer, headers={HEADER: f"{stream}={known.sequence}"} if known.sequence else None)
+
+    async def _ended(self, key: subjects.PlayKey, known: _Started, seen: Seen) -> PlayEnded | None:
+        if seen.state not in TERMINAL:
+            return None
+        match end_in(seen.data):
+            case None:
+                return None
+            case PlayCompleted() as end:
+                out, error, error_code = end.out, None, None
+                if end.payloads:
+                    out = (await self._parts.payloads.whole(end, key.company_id)).out
+            case PlayFailed() as end:
+                out, error, error_code = None, end.error, end.error_code
+        started_at = end.started_at or known.at
+        return PlayEnded(
+            play_id=key.play_id,
+            state=seen.state,
+            started_at=started_at,
+            completed_at=end.at,
+            duration=None if started_at is None else milliseconds(started_at, end.at),
+            out=out,
+            error=error,
+            error_code=error_code,
+        )
 
     async def _seen(
         self, key: subjects.PlayKey, known: _Started, waiter: Waiter, wait_s: float
@@ -166,29 +192,6 @@ class RunRoutes:
 
 def _ended_or_parked(state: str, _data: bytes) -> bool:
     return state in TERMINAL or state in PARKED
-
-
-def _ended(key: subjects.PlayKey, known: _Started, seen: Seen) -> PlayEnded | None:
-    if seen.state not in TERMINAL:
-        return None
-    match end_in(seen.data):
-        case None:
-            return None
-        case PlayCompleted() as end:
-            out, error, error_code = end.out, None, None
-        case PlayFailed() as end:
-            out, error, error_code = None, end.error, end.error_code
-    started_at = end.started_at or known.at
-    return PlayEnded(
-        play_id=key.play_id,
-        state=seen.state,
-        started_at=started_at,
-        completed_at=end.at,
-        duration=None if started_at is None else milliseconds(started_at, end.at),
-        out=out,
-        error=error,
-        error_code=error_code,
-    )
 
 
 def _whole(at: datetime | None) -> datetime | None:

@@ -186,6 +186,7 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayResumed: _nothing,
     m.PlayWaiting: _nothing,
     m.CancelRequested: _nothing,
+    m.PlaySnapshot: _nothing,
     m.PlayCompleted: _completed,
     m.PlayFailed: _failed,
     m.ApprovalDecided: _of_layer(layers.approval_decided),

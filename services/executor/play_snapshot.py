@@ -1,0 +1,80 @@
+"""A play's whole state as an event, pure: what a reader starts from instead of the history before it (ADR 26).
+
+The state travels as JSON. In `prev` the views of steps come back as views, each sharing its output with its step.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from libs.common.messages import play as m
+from libs.expressions import StepView
+from services.executor.play import Play
+
+# Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
+SNAPSHOT_VERSION = 1
+# Below this much history a reader is faster with the history.
+HISTORY_BYTES_MIN = 524_288
+# What is written in snapshots stays below the history's own size by this: the total cost is linear.
+HISTORY_PER_SNAPSHOT = 2
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What a reader of a play has to read: from the newest snapshot on, or from the beginning.
+
+    `snapshot` is the snapshot's stream sequence, 0 when there is none, `snapshot_bytes` the size of its state, `bytes`
+    that of the commits after it, `at` the time of the oldest commit that is read.
+    """
+
+    snapshot: int = 0
+    snapshot_bytes: int = 0
+    bytes: int = 0
+    at: datetime | None = None
+
+
+def is_due(base: Base, added_bytes: int, now: datetime, *, age_max: timedelta) -> bool:
+    """Tell whether so much lies behind the newest snapshot, or it is so old, that a commit should hold another."""
+    history_bytes = base.bytes + added_bytes
+    if history_bytes > max(HISTORY_BYTES_MIN, HISTORY_PER_SNAPSHOT * base.snapshot_bytes):
+        return True
+    return base.at is not None and now - base.at > age_max
+
+
+def snapshot_of(play: Play, at: datetime) -> m.PlaySnapshot:
+    """Return the event that holds the whole state of this play."""
+    state: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(play, prev={}))
+    state["prev"] = {name: _frozen(play, name, value) for name, value in play.prev.items()}
+    return m.PlaySnapshot(at=at, version=SNAPSHOT_VERSION, bytes=len(msgspec.json.encode(state)), play=state)
+
+
+def play_of(event: m.PlaySnapshot) -> Play:
+    """Return the play that a snapshot holds. Its version must be readable."""
+    state = dict(event.play)
+    shown = state.pop("prev")
+    play = msgspec.convert(state, Play)
+    play.prev = {name: _thawed(play, name, value) for name, value in shown.items()}
+    return play
+
+
+def is_readable(event: m.PlaySnapshot) -> bool:
+    """Tell whether this release understands a snapshot; of a newer one's state it would lose what it does not know."""
+    return event.version <= SNAPSHOT_VERSION
+
+
+def _frozen(play: Play, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, StepView):
+        return {"value": value}
+    run = play.layers.get(name)
+    view: dict[str, Any] = {"state": value.state, "error": value.error, "approval": value.approval}
+    if run is None or run.out is not value.out:
+        view["out"] = value.out
+    return {"view": view}
+
+
+def _thawed(play: Play, name: str, value: dict[str, Any]) -> Any:
+    view = value.get("view")
+    if view is None:
+        return value["value"]
+    out = view["out"] if "out" in view else play.layers[name].out
+    return StepView(out=out, state=view["state"], error=view["error"], approval=view["approval"])
