@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from libs.common import metrics, trace
 from libs.common.messages import play as m
-from libs.common.messages.kv import KvConflict
 from libs.common.subjects import PlayKey
-from libs.expressions import Scope
+from libs.expressions import NeedsValue, Scope
 from services.executor import steps
 from services.executor.journal import Journal
+from services.executor.masking import masked
 from services.executor.modules.contract import Step as Call
 from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import LayerRun
 from services.executor.play_outcomes import failure, skipped, waiting
+from services.executor.readings import Need, Readings, conflict_of, inherits
 
 # A pure step that took longer than this ended at a time of its own; shorter ones share the time of their turn.
 TURN_S = 0.001
-_KV_CONFLICTS: dict[str, KvConflict] = {"parent": "parent", "merge": "merge"}
+# A step that waits for one of these has not passed its filters yet.
+_BEFORE_GATES = frozenset({"defer", "kv-filters"})
 
 
 class Attempts:
@@ -33,21 +37,32 @@ class Attempts:
         self._plan = plan
         self._journal = journal
         self._now = now
+        self.readings = Readings(parts.services.kv, key, plan.flow)
 
-    def begin(self, step: Step, now: datetime) -> tuple[Step, dict[str, Any]] | None:
-        """Take a step as far as it goes without effects; return its args when only the effect is left."""
+    def begin(self, step: Step, now: datetime) -> tuple[Step, dict[str, Any]] | Need | None:
+        """Take a step as far as it goes: return its args when only the effect is left, or what must be read first."""
         journal = self._journal
         run = journal.play.layers.get(step.ref)
         if step.broken is not None:
             journal.record(failure(step, run, now, error=step.broken, code=step.broken_code))
             return None
+        name = self.name(step)
+        read = self.readings.of(name)
+        if run is not None and run.read and not read.sealed:
+            # An attempt of an earlier driver read it: this one has the same args.
+            return Need("kv", sealed=run.read)
         began_at = (run and run.started_at) or now
-        scope = steps.scope_of(journal.play, self._plan, self._key.play_id, step.ref, began_at)
-        if run is None or run.state == "NEW" or run.waits_for == "defer":
-            if not self._passes_gates(step, run, scope, now):
-                return None
+        scope = steps.scope_of(
+            journal.play, self._plan, self._key.play_id, step.ref, began_at, kv=read.values
+        )
+        if run is None or run.state == "NEW" or run.waits_for in _BEFORE_GATES:
+            passed = self._passes_gates(step, run, scope, now)
+            if passed is not True:
+                return passed
             run = journal.play.layers.get(step.ref)
         args = steps.evaluate_args(step, scope)
+        if isinstance(args, NeedsValue):
+            return self._need(step, args, now, in_filters=False)
         if isinstance(args, steps.Failed):
             self.settle(step, args, now)
             return None
@@ -57,7 +72,12 @@ class Attempts:
         if run is None or run.state != "RUN":
             attempt = (run.attempts if run else 0) + 1
             started = m.LayerStarted(
-                at=now, ref=step.ref, layer_id=step.layer.id, order=step.order, attempt=attempt
+                at=now,
+                ref=step.ref,
+                layer_id=step.layer.id,
+                order=step.order,
+                attempt=attempt,
+                read=read.sealed if run is None or not run.read else (),
             )
             journal.record(started)
         return step, args
@@ -66,7 +86,16 @@ class Attempts:
         """Record how an attempt ended: done, skipped, waiting, to be tried again, or failed."""
         if isinstance(outcome, steps.Done):
             self._journal.weigh(outcome.bytes)
+        name = self.name(step)
+        read = self.readings.of(name)
+        if isinstance(outcome, steps.Failed) and read.secrets:
+            outcome = outcome._replace(error=masked(outcome.error, read.secrets))
         event = steps.event_of(outcome, step, self._journal.play, now)
+        if isinstance(event, m.LayerRetrying):
+            if step.pure and read.sealed:
+                event = msgspec.structs.replace(event, read=read.sealed)
+        elif not isinstance(outcome, steps.Unread):
+            self.readings.forget(name)
         if step.pure:
             self._journal.record(event)
         else:
@@ -81,32 +110,51 @@ class Attempts:
             flow_id=self._key.flow_id,
             play_id=self._key.play_id,
             ref=step.ref,
-            idempotency_key=f"{self._key.play_id}:{step.ref}",
+            idempotency_key=self.name(step),
             attempt=(run.attempts if run else 0) + 1,
             now=now,
             seed=steps.seed_of(play, step.ref),
             group_id=flow.group_id,
-            kv_inherit=flow.kv_inherit != "false",
-            kv_conflict=_KV_CONFLICTS.get(flow.kv_conflict, "child"),
+            kv_inherit=inherits(flow),
+            kv_conflict=conflict_of(flow),
+            secrets=self.readings.of(self.name(step)).secrets,
         )
 
-    def _passes_gates(self, step: Step, run: LayerRun | None, scope: Scope, now: datetime) -> bool:
-        """Deferral, filters, approval, in this order (spec flow8 section 6); tell whether the step may run."""
+    def name(self, step: Step) -> str:
+        """Return the name of a step that is the same for all its attempts: its idempotency key."""
+        return f"{self._key.play_id}:{step.ref}"
+
+    def _need(self, step: Step, error: NeedsValue, now: datetime, *, in_filters: bool) -> Need | None:
+        need = self.readings.need(self.name(step), step, error, in_filters=in_filters)
+        if isinstance(need, Need):
+            return need
+        self.settle(step, need, now)
+        return None
+
+    def _passes_gates(
+        self, step: Step, run: LayerRun | None, scope: Scope, now: datetime
+    ) -> Literal[True] | Need | None:
+        """Deferral, filters, approval, in this order (spec flow8 section 6): True when the step may run."""
         layer = step.layer
         if layer.defer_after_ms and not (run and run.deferred):
             until = now + timedelta(milliseconds=layer.defer_after_ms)
             self._journal.record(waiting(step, now, "defer", until=until))
-            return False
+            return None
         passes = steps.passes_filters(step, scope)
+        if isinstance(passes, NeedsValue):
+            return self._need(step, passes, now, in_filters=True)
         if isinstance(passes, steps.Failed):
             self.settle(step, passes, now)
-            return False
+            return None
         if not passes:
             self._journal.record(skipped(step, now, state="FILTERED"))
-            return False
+            self.readings.forget(self.name(step))
+            return None
         if layer.needs_approval:
             self._journal.record(waiting(step, now, "approval"))
-            return False
+            # What the args read, they read when the step is approved.
+            self.readings.forget(self.name(step))
+            return None
         return True
 
     def _evaluate(self, step: Step, args: dict[str, Any], now: datetime) -> None:

@@ -24,6 +24,7 @@ from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
 from services.executor.play_order import NOTHING_FOLLOWS, advance
+from services.executor.readings import Need
 
 PARK_ABOVE_S = 2.0
 PURE_STEPS_PER_TURN = 64
@@ -161,9 +162,11 @@ class Drive:
             if step in self._effects:
                 continue
             moved = True
-            effect = self._attempts.begin(step, now)
-            if effect is not None:
-                effects.append(effect)
+            begun = self._attempts.begin(step, now)
+            if isinstance(begun, Need):
+                self._effects.read(step, begun)
+            elif begun is not None:
+                effects.append(begun)
             if self.journal.is_due():
                 if not await self.journal.commit():
                     return True

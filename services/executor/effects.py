@@ -11,10 +11,11 @@ from services.executor.attempts import Attempts
 from services.executor.journal import Journal
 from services.executor.parts import Parts
 from services.executor.plan import Step
+from services.executor.readings import Need
 
 
 class Ended(NamedTuple):
-    """An effect that is over; without an outcome it did not begin: reload first (R11)."""
+    """A task that is over. Without an outcome its step is still to be run: it never began (R11), or KV was read."""
 
     step: Step
     outcome: steps.Outcome | None
@@ -54,6 +55,11 @@ class Effects:
         name = f"step {self._attempts.call(step, self._now()).idempotency_key}"
         self._tasks[step.ref] = asyncio.create_task(self._run(step, args), name=name)
 
+    def read(self, step: Step, need: Need) -> None:
+        """Fetch what a step needs to be evaluated; it is ready again when it has it."""
+        name = f"kv of {self._attempts.name(step)}"
+        self._tasks[step.ref] = asyncio.create_task(self._fetch(step, need), name=name)
+
     def take(self) -> list[Ended]:
         """Return the effects that ended since the last call."""
         ended, self._ended = self._ended, []
@@ -70,6 +76,11 @@ class Effects:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ended = []
+
+    async def _fetch(self, step: Step, need: Need) -> None:
+        outcome = await self._attempts.readings.fetch(self._attempts.name(step), need)
+        self._ended.append(Ended(step, outcome))
+        self._wake.set()
 
     async def _run(self, step: Step, args: dict[str, Any]) -> None:
         clock = self._parts.clock

@@ -37,6 +37,7 @@ class LayerRun(msgspec.Struct):
     error_code: str | None = None
     approval: dict[str, Any] | None = None
     deferred: bool = False
+    read: tuple[str, ...] = ()  # what its args read of KV, encrypted
 
     @property
     def ended(self) -> bool:
@@ -126,6 +127,7 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one
             run = _run(play, event)
             run.state, run.announced, run.until, run.waits_for = "RUN", True, None, ""
             run.started_at = run.started_at or event.at
+            run.read = event.read or run.read
             play.resumes = 0
         case m.LayerWaiting():
             run = _run(play, event)
@@ -137,6 +139,7 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one
             run = _run(play, event)
             run.state, run.waits_for, run.until, run.attempts = "WAIT", "retry", event.until, event.attempt
             run.error, run.error_code = event.error, event.error_code
+            run.read = event.read or run.read
             play.resumes = 0
         case m.LayerFailed():
             play.failed.add(event.ref)
@@ -168,7 +171,7 @@ def _run(play: Play, event: m.LayerEvent) -> LayerRun:
 
 def _ended(play: Play, event: m.LayerCompleted | m.LayerFailed, *, state: m.LayerState, out: Any) -> None:
     run = _run(play, event)
-    run.state, run.out, run.until, run.waits_for = state, out, None, ""
+    run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
     run.error, run.error_code = event.error, event.error_code
     run.started_at = event.started_at
     # A skipped or filtered step has no output; its state can still be asked for (spec flow8 sections 6 and 7).

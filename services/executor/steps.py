@@ -1,6 +1,7 @@
 """Running one step: its filters, its args, its module, and what came out of it."""
 
 import zlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, assert_never
 
@@ -20,8 +21,12 @@ from services.executor.modules.contract import (
 from services.executor.modules.contract import Step as Call
 from services.executor.modules.registry import Registry, decode_args
 from services.executor.plan import Plan, Step, retry_delay_ms
-from services.executor.play import Play
+from services.executor.play import LayerRun, Play
 from services.executor.play_outcomes import completed, failure, waiting
+
+# How long a step waits for KV entries that nobody answers for, before they are asked for again.
+ASK_AGAIN_MIN = timedelta(seconds=3)
+ASK_AGAIN_MAX = timedelta(seconds=60)
 
 
 class Limits(Protocol):
@@ -69,10 +74,18 @@ class Waits(NamedTuple):
     out: Any
 
 
-Outcome = Done | Skipped | Failed | Waits
+class Unread(NamedTuple):
+    """The step cannot be evaluated yet: nobody answers for the KV entries that it reads."""
+
+    kind: m.WaitKind
 
 
-def scope_of(play: Play, plan: Plan, play_id: str, ref: str, now: datetime) -> Scope:
+Outcome = Done | Skipped | Failed | Waits | Unread
+
+
+def scope_of(
+    play: Play, plan: Plan, play_id: str, ref: str, now: datetime, *, kv: Mapping[Any, Any]
+) -> Scope:
     """Return what this step's expressions see. Randomness derives from the play's seed and the step (D8)."""
     return Scope(
         prev=play.prev,
@@ -81,7 +94,7 @@ def scope_of(play: Play, plan: Plan, play_id: str, ref: str, now: datetime) -> S
         company_id=plan.flow.company_id,
         now=now,
         seed=seed_of(play, ref),
-        kv={},
+        kv=kv,
     )
 
 
@@ -90,28 +103,28 @@ def seed_of(play: Play, ref: str) -> str:
     return f"{play.seed}:{ref}"
 
 
-def passes_filters(step: Step, scope: Scope) -> bool | Failed:
-    """Tell whether the step's filters let it run; a filter that cannot be evaluated fails the step."""
+def passes_filters(step: Step, scope: Scope) -> bool | Failed | NeedsValue:
+    """Tell whether the step's filters let it run, or what to read first; a filter without a value fails the step."""
     if step.filters is None:
         return True
     try:
         return step.filters.passes(scope)
     except ExpressionError as error:
         return Failed(f"filter: {error}", "EXPRESSION_ERROR", final=True)
-    except NeedsValue as error:
-        return Failed(f"filter: no value for {error.key}", "EXPRESSION_ERROR", final=True)
+    except NeedsValue as needed:
+        return needed
 
 
-def evaluate_args(step: Step, scope: Scope) -> dict[str, Any] | Failed:
-    """Return the step's arguments with their expressions evaluated."""
+def evaluate_args(step: Step, scope: Scope) -> dict[str, Any] | Failed | NeedsValue:
+    """Return the step's arguments with their expressions evaluated, or what to read first."""
     if step.args is None:
         return {}
     try:
         args: dict[str, Any] = step.args.evaluate(scope)
     except ExpressionError as error:
         return Failed(str(error), "EXPRESSION_ERROR", final=True)
-    except NeedsValue as error:
-        return Failed(f"no value for {error.key}", "EXPRESSION_ERROR", final=True)
+    except NeedsValue as needed:
+        return needed
     return args
 
 
@@ -183,8 +196,16 @@ def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayE
             return waiting(step, now, "delay", until=until, out=outcome.out)
         case Failed():
             return _failed_attempt(outcome, step, play, now)
+        case Unread():
+            return waiting(step, now, outcome.kind, until=now + _until_asked_again(run, now))
         case _:
             assert_never(outcome)
+
+
+def _until_asked_again(run: LayerRun | None, now: datetime) -> timedelta:
+    # As long again as it has waited already: soon at first, and an outage of hours fills no log.
+    waited = now - run.started_at if run is not None and run.started_at is not None else ASK_AGAIN_MIN
+    return min(max(waited, ASK_AGAIN_MIN), ASK_AGAIN_MAX)
 
 
 def _failed_attempt(outcome: Failed, step: Step, play: Play, now: datetime) -> m.PlayEvent:

@@ -18,7 +18,6 @@ from libs.common.ids import derived_id, is_id
 from libs.common.messages.flow import Flow, FlowEvent
 from libs.common.messages.group import GroupEvent
 from libs.common.messages.kv import (
-    KV_SCOPES,
     AppendKv,
     DeleteKv,
     GetKv,
@@ -199,13 +198,16 @@ class Kv:
         return KvReadings(opened=tuple(reading for text in texts for reading in _decode_readings(text)))
 
     async def _reading(self, query: ReadKvForStep, wanted: KvWanted) -> KvOpened:
+        scope: KvScope = "global" if wanted.kind == "getGlobal" else "flow"
+        if wanted.kind == "getScoped":
+            scope = rules.check_scope(wanted.scope)
         one = ReadKv(
             company_id=query.company_id,
             key=wanted.key,
             flow_id=query.flow_id,
             group_id=query.group_id,
-            scope=wanted.scope,
-            scope_key=wanted.scope_key,
+            scope=scope,
+            scope_key=wanted.scope_key or "",
             inherit=query.inherit,
             conflict=query.conflict,
         )
@@ -249,9 +251,7 @@ class Kv:
 
     async def _scope_key(self, company_id: str, scope: str, scope_key: str) -> str:
         """Return the id that a scope key stands for; a flow's permanentId is accepted as well."""
-        if scope not in KV_SCOPES:
-            raise Invalid(f"scope must be one of {', '.join(KV_SCOPES)}")
-        if scope == "global":
+        if rules.check_scope(scope) == "global":
             if scope_key:
                 raise Invalid("scopeKey belongs to the scopes flow and flow_group")
             return ""

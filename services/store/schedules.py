@@ -43,6 +43,8 @@ _WHY = {
     "approval": "step {name} waits for an approval",
     "delay": "step {name} waits for its delay to pass",
     "defer": "step {name} is deferred",
+    "kv": "step {name} waits for KV entries, which nobody answers for",
+    "kv-filters": "step {name} waits for KV entries, which nobody answers for",
     "retry": "step {name} is tried again after {attempts} failed attempts",
 }
 

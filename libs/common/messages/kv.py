@@ -133,11 +133,15 @@ class KvFound(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class KvWanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One `$kv` of a step's expressions; scope and scope key as in ReadKv."""
+    """One `$kv` of a step's expressions, as it stands there (spec flow8 section 7).
 
+    `get` reads from the flow's scope on, `getGlobal` the company's, `getScoped` from the scope that it names.
+    """
+
+    kind: Literal["get", "getGlobal", "getScoped"]
+    scope: str | None = None
+    scope_key: str | None = None
     key: str
-    scope: KvScope = "flow"
-    scope_key: str = ""
 
 
 class ReadKvForStep(Query, frozen=True, kw_only=True, tag="kv.read-for-step"):

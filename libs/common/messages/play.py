@@ -12,7 +12,7 @@ from libs.common.messages.payload import PayloadRef
 
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
-WaitKind = Literal["approval", "delay", "defer"]
+WaitKind = Literal["approval", "delay", "defer", "kv", "kv-filters"]
 Decision = Literal["approved", "declined"]
 Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
 ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume"]
@@ -159,13 +159,20 @@ class ApprovalDecided(LayerEvent, frozen=True, kw_only=True):
 
 
 class LayerStarted(LayerEvent, frozen=True, kw_only=True):
-    """A step with effects is about to run; durable before its first byte leaves (D6)."""
+    """A step with effects is about to run; durable before its first byte leaves (D6).
+
+    `read` is what its args read of KV, encrypted: every attempt has the same args.
+    """
 
     attempt: int = 1
+    read: tuple[str, ...] = ()
 
 
 class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
-    """A step waits: for a decision, or until a time; a delay ends with `out` when the time has come."""
+    """A step waits: for a decision, or until a time; a delay ends with `out` when the time has come.
+
+    With `kv` or `kv-filters` it waits for the store, whose entries its args or filters read.
+    """
 
     kind: WaitKind
     until: datetime | None = None
@@ -173,12 +180,13 @@ class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
 
 
 class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
-    """An attempt failed and another will follow at `until`."""
+    """An attempt failed and another will follow at `until`; `read` as in LayerStarted."""
 
     attempt: int
     error: str
     error_code: str
     until: datetime
+    read: tuple[str, ...] = ()
 
 
 class LayerCompleted(LayerEvent, frozen=True, kw_only=True):

@@ -39,7 +39,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
 
     `seed` feeds whatever a module draws at random and is the same on every attempt (design D8). `group_id` and the
-    rules for KV entries are the flow's (spec flow8 section 13).
+    rules for KV entries are the flow's (spec flow8 section 13). `secrets` are texts of secret entries that the args
+    read, which must not stand in a log.
     """
 
     company_id: str
@@ -53,6 +54,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str | None = None
     kv_inherit: bool = True
     kv_conflict: KvConflict = "child"
+    secrets: frozenset[str] = frozenset()
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import structlog
 from msgspec import Meta, Struct
 
+from services.executor.masking import masked
 from services.executor.modules.contract import Module, PureModule, Step
 
 MESSAGE_CHARS_MAX = 16_384
@@ -31,7 +32,8 @@ class Log(PureModule[LogArgs]):
     app_id = "log"
     docs = (
         "Writes a line to the executor's log, with the play it belongs to. The line may come twice when an executor "
-        "crashes. Do not log secrets: the log is not encrypted."
+        "crashes. Secret KV entries that the message reads with `$kv` are masked; do not log others: the log is not "
+        "encrypted."
     )
     Args = LogArgs
     args_example = {"message": "order 42 accepted", "level": "info"}
@@ -42,13 +44,13 @@ class Log(PureModule[LogArgs]):
         write = getattr(log, "warning" if args.level == "warn" else args.level)
         write(
             "flow_log",
-            message=args.message,
+            message=masked(args.message, step.secrets),
             company_id=step.company_id,
             flow_id=step.flow_id,
             play_id=step.play_id,
             ref=step.ref,
         )
-        return {"message": args.message, "level": args.level}
+        return {"message": masked(args.message, step.secrets), "level": args.level}
 
 
 MODULES: tuple[type[Module[Any]], ...] = (Log,)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import Invalid, Refused
-from libs.common.messages.kv import AppendKv, IncrementKv, KvConflict, SetKv
+from libs.common.messages.kv import KV_SCOPES, AppendKv, IncrementKv, KvConflict, KvScope, SetKv
 from services.store.domain import fields as check
 
 KEY_CHARS_MAX = 512
@@ -27,6 +27,14 @@ def check_key(key: Any) -> str:
     if not text or "\0" in text:
         raise Invalid("key must not be empty, nor hold the character U+0000")
     return text
+
+
+def check_scope(scope: str | None) -> KvScope:
+    """Return a scope. Raises Invalid when it is none."""
+    for known in KV_SCOPES:
+        if scope == known:
+            return known
+    raise Invalid(f"scope must be one of {', '.join(KV_SCOPES)}")
 
 
 def next_value(command: SetKv | AppendKv | IncrementKv, old: Any) -> Any:
