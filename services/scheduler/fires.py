@@ -7,7 +7,7 @@ finds what an earlier attempt left (docs/schedules.md).
 import asyncio
 from collections.abc import Collection
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -20,12 +20,14 @@ from libs.common.messages import schedule as m
 from libs.common.subjects import ScheduleKey, parse_fire
 from libs.common.topology import FIRE_ACK_WAIT_S
 from services.scheduler import firing
-from services.scheduler.schedule_log import Known, fire_id
+from services.scheduler.schedule_log import Encoded, Known, fire_id
 
 ATTEMPTS_MAX = 10
 # A third of what the server waits for a sign of life; also how often a waiting command looks at the clock.
 HEARTBEAT_S = FIRE_ACK_WAIT_S / 3
-DECIDING_MAX = 512
+DECIDING_MAX = 2_048
+# What was worked out for its time is good for so long after it; then lateness is looked at.
+READY_S_MAX = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +47,34 @@ class Log(Protocol):
     async def schedule(self, key: ScheduleKey, *, leader: bool = False) -> Known | None: ...
     async def caused_by(self, key: ScheduleKey, command_id: str) -> Known | None: ...
     async def flow(self, company_id: str, flow_id: str) -> firing.Flow | None: ...
-    async def commit(self, event: m.ScheduleEvent, *, expected: int, command_id: str) -> Known: ...
+    def encoded(self, event: m.ScheduleFired, *, expected: int, command_id: str) -> Encoded: ...
+    async def commit(
+        self, event: m.ScheduleEvent, *, expected: int, command_id: str, encoded: Encoded | None = None
+    ) -> Known: ...
     async def remind(self, known: Known, at: datetime) -> None: ...
-    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None: ...
+    async def start(
+        self,
+        event: m.ScheduleFired,
+        start: m.Start,
+        *,
+        again: bool = False,
+        encoded: Encoded | None = None,
+    ) -> None: ...
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None: ...
     async def ended(self, schedule: m.Schedule, *, now: datetime) -> Collection[str]: ...
     async def fire_now(self, schedule: m.Schedule, at: datetime, *, id: str) -> None: ...
+
+
+class Ready(NamedTuple):
+    """What a fire command will do at its time, worked out before: thousands may be due in one second.
+
+    It counts while the schedule stands at `known` (its commit finds out), the flow is `flow`, and time has not run on.
+    """
+
+    known: Known
+    flow: firing.Flow | None
+    event: m.ScheduleFired | None
+    encoded: Encoded | None
 
 
 class Fires:
@@ -104,17 +128,31 @@ class Fires:
     async def _handle(
         self, delivery: Delivery, key: ScheduleKey, command: m.WakeSchedule, traceparent: str
     ) -> None:
-        async with self._turns:
-            known = await self._log.schedule(key)
-        is_current = known is not None and known.schedule.revision == command.revision
-        if is_current and not await self._wait(command):
-            return
         with trace.continued("schedule fire", traceparent, schedule=key.schedule_id):
             async with self._turns:
+                ready = await self.prepare(key, command)
+            if ready is not None and not await self._wait(command):
+                return
+            async with self._turns:
                 # Who had it before may be at it still: look again, for a conflict costs all that share the batch.
-                fresh = is_current and delivery.delivery == 1
-                await self.fire(key, command, known if fresh else None)
+                await self.fire(key, command, ready if delivery.delivery == 1 else None)
         await delivery.ack()
+
+    async def prepare(self, key: ScheduleKey, command: m.WakeSchedule) -> Ready | None:
+        """Work out what this command will do at its time; None when the schedule has moved on. Raises Unavailable."""
+        known = await self._log.schedule(key)
+        if known is None or known.schedule.revision != command.revision:
+            return None
+        schedule = known.schedule
+        if schedule.running:
+            # What of it runs at that time is to be seen then.
+            return Ready(known, None, None, None)
+        flow = await self._log.flow(schedule.company_id, schedule.flow_id)
+        event = firing.fire(schedule, now=command.at, flow=flow, ended=())
+        if event is None:
+            return Ready(known, flow, None, None)
+        encoded = self._log.encoded(event, expected=known.sequence, command_id=fire_id(schedule))
+        return Ready(known, flow, event, encoded)
 
     async def _wait(self, command: m.WakeSchedule) -> bool:
         """Keep a command until its time; False when it must be left to another scheduler."""
@@ -124,15 +162,16 @@ class Fires:
             await asyncio.sleep(min(left_s, HEARTBEAT_S))
         return True
 
-    async def fire(self, key: ScheduleKey, command: m.WakeSchedule, known: Known | None = None) -> None:
+    async def fire(self, key: ScheduleKey, command: m.WakeSchedule, ready: Ready | None = None) -> None:
         """Do what this revision of a schedule has to do now; harmless when it was done before.
 
-        `known` is what was read of it a moment ago: the commit finds out when that is outdated. Raises
+        `ready` is what was worked out a moment ago: the commit finds out when that is outdated. Raises
         Unavailable when the log does not answer: the command must come again.
         """
         for attempt in range(ATTEMPTS_MAX):
-            if attempt > 0 or known is None:
-                known = await self._log.schedule(key)
+            if attempt > 0:
+                ready = None
+            known = await self._log.schedule(key) if ready is None else ready.known
             if known is None or known.schedule.revision < command.revision:
                 known = await self._log.schedule(key, leader=True)
             if known is None:
@@ -141,30 +180,37 @@ class Fires:
                 await self._repair(key, command.revision)
                 return
             try:
-                if await self._decide(known, command):
-                    return
+                await self._decide(known, command, ready)
+                return
             except (Conflict, Unavailable) as error:
                 # Somebody else decided, or nobody knows whether this commit landed: the log tells.
                 log.debug("fire_decided_again", schedule=key.schedule_id, reason=error.message)
         raise Unavailable(f"schedule {key.schedule_id} could not be decided in {ATTEMPTS_MAX} attempts")
 
-    async def _decide(self, known: Known, command: m.WakeSchedule) -> bool:
+    async def _decide(self, known: Known, command: m.WakeSchedule, ready: Ready | None) -> None:
         schedule = known.schedule
         # The bus's clock said that it is time; a reading of it may be a little behind.
         now = max(self._clock.now(), command.at)
         flow = await self._log.flow(schedule.company_id, schedule.flow_id)
-        ended = await self._log.ended(schedule, now=now) if schedule.running else ()
-        event = firing.fire(schedule, now=now, flow=flow, ended=ended)
+        event, encoded = None, None
+        if ready is not None and ready.flow == flow and (now - command.at).total_seconds() <= READY_S_MAX:
+            event, encoded = ready.event, ready.encoded
         if event is None:
-            left = tuple(entry for entry in schedule.running if entry.play_id not in ended)
-            again = firing.wake_at(replace(schedule, running=left), now)
-            if again is not None:
-                await self._log.remind(known, again)
-            return True
-        await self._log.commit(event, expected=known.sequence, command_id=fire_id(schedule))
+            ended = await self._log.ended(schedule, now=now) if schedule.running else ()
+            event = firing.fire(schedule, now=now, flow=flow, ended=ended)
+            if event is None:
+                await self._look_later(known, now, ended)
+                return
+        id = fire_id(schedule)
+        await self._log.commit(event, expected=known.sequence, command_id=id, encoded=encoded)
         metrics.FIRES.inc()
-        await self._carry_out(event)
-        return True
+        await self._carry_out(event, encoded=encoded)
+
+    async def _look_later(self, known: Known, now: datetime, ended: Collection[str]) -> None:
+        left = tuple(entry for entry in known.schedule.running if entry.play_id not in ended)
+        again = firing.wake_at(replace(known.schedule, running=left), now)
+        if again is not None:
+            await self._log.remind(known, again)
 
     async def _repair(self, key: ScheduleKey, revision: int) -> None:
         """Carry out again what the command of an earlier revision decided, if it decided anything."""
@@ -172,9 +218,11 @@ class Fires:
         if found is not None and isinstance(found.event, m.ScheduleFired):
             await self._carry_out(found.event, again=True)
 
-    async def _carry_out(self, event: m.ScheduleFired, *, again: bool = False) -> None:
+    async def _carry_out(
+        self, event: m.ScheduleFired, *, again: bool = False, encoded: Encoded | None = None
+    ) -> None:
         # Starts first: a play that was started a moment ago may be among those that are told to end.
         for start in event.started:
-            await self._log.start(event, start, again=again)
+            await self._log.start(event, start, again=again, encoded=encoded)
         for running in event.cancelled:
             await self._log.cancel(event, running)

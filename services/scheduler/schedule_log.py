@@ -34,6 +34,13 @@ class Known(NamedTuple):
     event: m.ScheduleEvent
 
 
+class Encoded(NamedTuple):
+    """The messages of a decision: the event and the timer it arms, and the start command of each play."""
+
+    commit: tuple[Write, ...]
+    starts: dict[str, Write]
+
+
 def lead_s(schedule: m.Schedule) -> float:
     """Return how long before its time a schedule's timer fires: spread, and always the same for a schedule.
 
@@ -94,24 +101,21 @@ class ScheduleLog:
         flow = event.flow
         return Flow(flow.id, stored.sequence, flow.version, flow.enabled, flow.deleted)
 
-    async def commit(self, event: m.ScheduleEvent, *, expected: int, command_id: str) -> Known:
+    def encoded(self, event: m.ScheduleFired, *, expected: int, command_id: str) -> Encoded:
+        """Return the messages that committing this event and starting its plays takes."""
+        starts = {start.play_id: self._start_of(event, start) for start in event.started}
+        return Encoded(_commit_of(event, expected, command_id), starts)
+
+    async def commit(
+        self, event: m.ScheduleEvent, *, expected: int, command_id: str, encoded: Encoded | None = None
+    ) -> Known:
         """Store an event and, in the same atomic batch, the timer that it arms.
 
         What is to be done at once is a fire command instead of a timer. Raises Conflict when the last event is not at
         `expected`, Unavailable when the outcome is unknown.
         """
-        schedule = event.schedule
-        key = ScheduleKey(schedule.company_id, schedule.id)
-        data = codec.encode_message(event, id=command_id, context=_context(schedule, command_id))
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": str(expected),
-            "Nats-Expected-Last-Subject-Sequence-Subject": key.events,
-        }
-        writes = [Write(key.events, data, headers)]
-        if schedule.wake_at is not None:
-            writes.append(_alarm(schedule, schedule.wake_at, now=event.at))
-        sequence = await self._commits.append(*writes)
-        return Known(schedule, sequence, command_id, event)
+        writes = _commit_of(event, expected, command_id) if encoded is None else encoded.commit
+        return Known(event.schedule, await self._commits.append(*writes), command_id, event)
 
     async def remind(self, known: Known, at: datetime) -> None:
         """Arm the timer of a schedule again, for another time; nothing happens when somebody else moved it on."""
@@ -133,11 +137,30 @@ class ScheduleLog:
         key = ScheduleKey(schedule.company_id, schedule.id)
         await self._bus.append(key.fire, _wake(schedule, at), id=id, deadline_s=APPEND_DEADLINE_S)
 
-    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None:
+    async def start(
+        self,
+        event: m.ScheduleFired,
+        start: m.Start,
+        *,
+        again: bool = False,
+        encoded: Encoded | None = None,
+    ) -> None:
         """Start a play, if it was not started before; `again` tells that it most likely was.
 
         Many starts share an atomic batch, which one that is there already would spoil: a repeat goes by itself.
         """
+        write = self._start_of(event, start) if encoded is None else encoded.starts[start.play_id]
+        if not again:
+            shard = subjects.shard_of(start.play_id, self._shards)
+            with contextlib.suppress(Conflict, Unavailable):
+                await self._starts[shard].append(write)
+                return
+        # It is there already, or nobody knows: the same id once more settles it.
+        await self._bus.append(
+            write.subject, write.data, id=write.headers["Nats-Msg-Id"], deadline_s=APPEND_DEADLINE_S
+        )
+
+    def _start_of(self, event: m.ScheduleFired, start: m.Start) -> Write:
         schedule = event.schedule
         key = subjects.play_key(schedule.company_id, start.flow_id, start.play_id, shards=self._shards)
         command = StartPlay(
@@ -158,13 +181,8 @@ class ScheduleLog:
             causation_id=schedule.id,
             traceparent=trace.current_traceparent(),
         )
-        subject, data = key.command("start"), codec.encode_message(command, id=id, context=context)
-        if not again:
-            with contextlib.suppress(Conflict, Unavailable):
-                await self._starts[key.shard].append(Write(subject, data, {"Nats-Msg-Id": id}))
-                return
-        # It is there already, or nobody knows: the same id once more settles it.
-        await self._bus.append(subject, data, id=id, deadline_s=APPEND_DEADLINE_S)
+        data = codec.encode_message(command, id=id, context=context)
+        return Write(key.command("start"), data, {"Nats-Msg-Id": id})
 
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None:
         """Tell a play to end."""
@@ -200,6 +218,20 @@ def _known(stored: Stored) -> Known:
     if not isinstance(event, m.ScheduleEvent):
         raise msgspec.ValidationError(f"{envelope.type} on {stored.subject}")
     return Known(event.schedule, stored.sequence, envelope.id, event)
+
+
+def _commit_of(event: m.ScheduleEvent, expected: int, command_id: str) -> tuple[Write, ...]:
+    schedule = event.schedule
+    key = ScheduleKey(schedule.company_id, schedule.id)
+    data = codec.encode_message(event, id=command_id, context=_context(schedule, command_id))
+    headers = {
+        "Nats-Expected-Last-Subject-Sequence": str(expected),
+        "Nats-Expected-Last-Subject-Sequence-Subject": key.events,
+    }
+    write = Write(key.events, data, headers)
+    if schedule.wake_at is None:
+        return (write,)
+    return (write, _alarm(schedule, schedule.wake_at, now=event.at))
 
 
 def _alarm(schedule: m.Schedule, at: datetime, *, now: datetime) -> Write:

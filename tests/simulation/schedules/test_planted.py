@@ -14,7 +14,7 @@ from libs.common.ids import derived_id
 from libs.common.messages import schedule as m
 from libs.common.subjects import ScheduleKey
 from services.scheduler import firing
-from services.scheduler.fires import Fires
+from services.scheduler.fires import Fires, Ready
 from services.scheduler.schedule_log import Known
 from tests.simulation.clockwork import Process
 from tests.simulation.schedules.test_schedules import all_occurrences_run_once
@@ -38,18 +38,20 @@ async def _repair_nothing(self: Fires, key: ScheduleKey, revision: int) -> None:
 
 
 async def _commit_without_lock(
-    self: SimulatedLog, event: m.ScheduleEvent, *, expected: int, command_id: str
+    self: SimulatedLog, event: m.ScheduleEvent, *, expected: int, command_id: str, encoded: Any = None
 ) -> Known:
     """Two schedulers decide the same occurrence, and both are believed."""
-    del expected
+    del expected, encoded
     history = self._server.events.get(ScheduleKey(event.schedule.company_id, event.schedule.id))
     return await _commit(self, event, expected=history[-1].sequence if history else 0, command_id=command_id)
 
 
 async def _commit_then_arm(
-    self: SimulatedLog, event: m.ScheduleEvent, *, expected: int, command_id: str
+    self: SimulatedLog, event: m.ScheduleEvent, *, expected: int, command_id: str, encoded: Any = None
 ) -> Known:
     """The timer is a message of its own after the commit: who dies in between leaves a schedule without one."""
+
+    del encoded
 
     def store() -> Known:
         with mock.patch.object(self._server, "arm"):
@@ -65,7 +67,7 @@ async def _commit_then_arm(
 
 
 async def _start_with_a_new_id(
-    self: SimulatedLog, event: m.ScheduleFired, start: m.Start, *, again: bool = False
+    self: SimulatedLog, event: m.ScheduleFired, start: m.Start, *, again: bool = False, encoded: Any = None
 ) -> None:
     """The id of a play is drawn, not derived from its occurrence: a repeat starts another play."""
     drawn = derived_id("drawn", str(next(_numbers)))
@@ -76,7 +78,7 @@ async def _start_with_a_new_id(
         definition=start.definition,
         flow_version=start.flow_version,
     )
-    await _start(self, event, other, again=again)
+    await _start(self, event, other, again=again, encoded=encoded)
 
 
 async def _acknowledge_anyway(
@@ -88,14 +90,14 @@ async def _acknowledge_anyway(
 
 
 async def _acknowledge_a_conflict(
-    self: Fires, key: ScheduleKey, command: m.WakeSchedule, known: Known | None = None
+    self: Fires, key: ScheduleKey, command: m.WakeSchedule, ready: Ready | None = None
 ) -> None:
     """Whoever loses the race, or does not know whether the commit landed, believes that it is done."""
-    known = known or await self._log.schedule(key)
+    known = await self._log.schedule(key) if ready is None else ready.known
     if known is None or known.schedule.revision != command.revision:
         return
     with contextlib.suppress(HeadraceError):
-        await self._decide(known, command)
+        await self._decide(known, command, ready)
 
 
 def _skip_all_late(self: Any, first: datetime | None) -> datetime | None:

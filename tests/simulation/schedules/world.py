@@ -21,7 +21,7 @@ from libs.common.subjects import ScheduleKey
 from services.scheduler.commands import Commands
 from services.scheduler.fires import Fires
 from services.scheduler.firing import Flow
-from services.scheduler.schedule_log import Known, fire_id
+from services.scheduler.schedule_log import Encoded, Known, fire_id
 from tests.simulation.clockwork import EPOCH, Process, SimLoop
 
 ACK_WAIT_S = 3.0
@@ -158,7 +158,12 @@ class SimulatedLog:
     async def flow(self, company_id: str, flow_id: str) -> Flow | None:
         return await self._call(lambda: self._server.flow)
 
-    async def commit(self, event: m.ScheduleEvent, *, expected: int, command_id: str) -> Known:
+    def encoded(self, event: m.ScheduleFired, *, expected: int, command_id: str) -> Encoded:
+        return Encoded((), {})
+
+    async def commit(
+        self, event: m.ScheduleEvent, *, expected: int, command_id: str, encoded: Encoded | None = None
+    ) -> Known:
         return await self._call(lambda: self._server.store(event, expected, command_id))
 
     async def remind(self, known: Known, at: datetime) -> None:
@@ -174,7 +179,9 @@ class SimulatedLog:
         key = ScheduleKey(schedule.company_id, schedule.id)
         await self._insist(lambda: self._server.send(key, m.WakeSchedule(at=at, revision=schedule.revision)))
 
-    async def start(self, event: m.ScheduleFired, start: m.Start, *, again: bool = False) -> None:
+    async def start(
+        self, event: m.ScheduleFired, start: m.Start, *, again: bool = False, encoded: Encoded | None = None
+    ) -> None:
         await self._insist(lambda: self._server.begin(start))
 
     async def cancel(self, event: m.ScheduleFired, running: m.Running) -> None:
@@ -282,7 +289,11 @@ class World:
 
     async def _handle(self, process: Process, key: ScheduleKey, command: m.WakeSchedule) -> bool:
         try:
-            await process.app.fire(key, command)
+            ready = await process.app.prepare(key, command)
+            if self.server.faults and self.random.random() < 0.3:
+                # Meanwhile others decide, change the schedule or delete the flow.
+                await asyncio.sleep(self.random.uniform(0.0, 4.0))
+            await process.app.fire(key, command, ready)
         except HeadraceError:
             return False
         return True
