@@ -5,7 +5,7 @@ the acknowledgement, and again by whoever finds the play in that state.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.model.checker import Move
 
@@ -167,7 +167,7 @@ class Children:
             after = _commit(world, message.play, driven)
             return _put(after, number, self._duty(handler, message.play, driven, "drives", do=first)), ""
 
-        def record(**facts: bool) -> tuple[World, str]:
+        def record(**facts: Any) -> tuple[World, str]:
             recorded = play._replace(hold_applied=play.hold_applied or "held" in facts)
             recorded = recorded._replace(**facts)
             after = _commit(world, message.play, recorded)
