@@ -8,7 +8,12 @@ from libs.common.messages.flow import Execution, Flow, Layer
 from services.executor.plan import Plan, Traits, compile_plan
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MODULES = {"note": Traits(True, frozenset()), "touch": Traits(False, frozenset())}
+MODULES = {
+    "note": Traits(True, frozenset()),
+    "touch": Traits(False, frozenset()),
+    "iterator": Traits(True, frozenset()),
+    "aggregator": Traits(True, frozenset({"sourceRef", "field"})),
+}
 
 
 def a_layer(ref: str = "a", **fields: Any) -> Layer:
@@ -46,7 +51,7 @@ def a_flow(*layers: Layer, execution: Execution | None = None, **fields: Any) ->
 
 
 def a_plan(*layers: Layer, execution: Execution | None = None) -> Plan:
-    """Return the compiled plan of a flow of these layers, of the modules `note` (pure) and `touch` (effects)."""
+    """Return the compiled plan of a flow of these layers: `note` (pure), `touch` (effects), iterators, aggregators."""
     return compile_plan(a_flow(*layers, execution=execution), definition=1, modules=MODULES)
 
 

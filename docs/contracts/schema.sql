@@ -137,7 +137,8 @@ create table layers (
     approval json,
     waits_for text,
     until timestamp with time zone,
-    constraint layers_pkey PRIMARY KEY (play_id, ref)
+    iteration integer[] not null default '{}'::integer[],
+    constraint layers_pkey PRIMARY KEY (play_id, ref, iteration)
 );
 
 create table migrations (

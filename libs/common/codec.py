@@ -34,6 +34,8 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.play.layer.retrying.v1": play.LayerRetrying,
     "headrace.play.layer.completed.v1": play.LayerCompleted,
     "headrace.play.layer.failed.v1": play.LayerFailed,
+    "headrace.play.layer.iterating.v1": play.LayerIterating,
+    "headrace.play.item.ended.v1": play.ItemEnded,
     "headrace.play.completed.v1": play.PlayCompleted,
     "headrace.play.failed.v1": play.PlayFailed,
     "headrace.play.snapshot.v1": play.PlaySnapshot,

@@ -191,3 +191,15 @@ def _plain(value: Any) -> Any:
             return {key: _plain(item) for key, item in value.items()}
         case _:
             return value
+
+
+def value_at(item: Any, path: str) -> Any:
+    """Return what stands at a dotted path below an element; null when nothing does."""
+    for name in path.split(".") if path else ():
+        if isinstance(item, dict):
+            item = item.get(name)
+        elif isinstance(item, list) and name.isdecimal() and int(name) < len(item):
+            item = item[int(name)]
+        else:
+            return None
+    return item

@@ -16,8 +16,9 @@ from services.executor.masking import masked
 from services.executor.modules.contract import Step as Call
 from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
-from services.executor.play import LayerRun
-from services.executor.play_outcomes import failure, skipped, waiting
+from services.executor.play import run_of
+from services.executor.play_levels import LayerRun, collected_at
+from services.executor.play_outcomes import failure, skipped, started, waiting
 from services.executor.readings import Need, Readings, conflict_of, inherits
 
 # A pure step that took longer than this ended at a time of its own; shorter ones share the time of their turn.
@@ -42,7 +43,7 @@ class Attempts:
     def begin(self, step: Step, now: datetime) -> tuple[Step, dict[str, Any]] | Need | None:
         """Take a step as far as it goes: return its args when only the effect is left, or what must be read first."""
         journal = self._journal
-        run = journal.play.layers.get(step.ref)
+        run = run_of(journal.play, step.ref, step.iteration)
         if step.broken is not None:
             journal.record(failure(step, run, now, error=step.broken, code=step.broken_code))
             return None
@@ -52,14 +53,12 @@ class Attempts:
             # An attempt of an earlier driver read it: this one has the same args.
             return Need("kv", sealed=run.read)
         began_at = (run and run.started_at) or now
-        scope = steps.scope_of(
-            journal.play, self._plan, self._key.play_id, step.ref, began_at, kv=read.values
-        )
+        scope = steps.scope_of(journal.play, self._plan, self._key.play_id, step, began_at, kv=read.values)
         if run is None or run.state == "NEW" or run.waits_for in _BEFORE_GATES:
             passed = self._passes_gates(step, run, scope, now)
             if passed is not True:
                 return passed
-            run = journal.play.layers.get(step.ref)
+            run = run_of(journal.play, step.ref, step.iteration)
         args = steps.evaluate_args(step, scope)
         if isinstance(args, NeedsValue):
             return self._need(step, args, now, in_filters=False)
@@ -71,20 +70,13 @@ class Attempts:
             return None
         if run is None or run.state != "RUN":
             attempt = (run.attempts if run else 0) + 1
-            started = m.LayerStarted(
-                at=now,
-                ref=step.ref,
-                layer_id=step.layer.id,
-                order=step.order,
-                attempt=attempt,
-                read=read.sealed if run is None or not run.read else (),
-            )
-            journal.record(started)
+            unread = run is None or not run.read
+            journal.record(started(step, now, attempt, read=read.sealed if unread else ()))
         return step, args
 
     def settle(self, step: Step, outcome: steps.Outcome, now: datetime) -> None:
         """Record how an attempt ended: done, skipped, waiting, to be tried again, or failed."""
-        if isinstance(outcome, steps.Done):
+        if isinstance(outcome, steps.Done | steps.Iterates):
             self._journal.weigh(outcome.bytes)
         name = self.name(step)
         read = self.readings.of(name)
@@ -103,8 +95,8 @@ class Attempts:
 
     def call(self, step: Step, now: datetime) -> Call:
         """Return where this attempt stands, as its module sees it."""
-        play, flow = self._journal.play, self._plan.flow
-        run = play.layers.get(step.ref)
+        play, flow, sources = self._journal.play, self._plan.flow, step.place.sources
+        run = run_of(play, step.ref, step.iteration)
         return Call(
             company_id=self._key.company_id,
             flow_id=self._key.flow_id,
@@ -113,16 +105,17 @@ class Attempts:
             idempotency_key=self.name(step),
             attempt=(run.attempts if run else 0) + 1,
             now=now,
-            seed=steps.seed_of(play, step.ref),
             group_id=flow.group_id,
             kv_inherit=inherits(flow),
             kv_conflict=conflict_of(flow),
             secrets=self.readings.of(self.name(step)).secrets,
+            seed=steps.seed_of(play, step),
+            collected=collected_at(play, step.iteration, sources) if sources else (),
         )
 
     def name(self, step: Step) -> str:
-        """Return the name of a step that is the same for all its attempts: its idempotency key."""
-        return f"{self._key.play_id}:{step.ref}"
+        """Return what a step is called in all its attempts, in a loop for one item: its idempotency key."""
+        return f"{self._key.play_id}:{step.name}"
 
     def _need(self, step: Step, error: NeedsValue, now: datetime, *, in_filters: bool) -> Need | None:
         need = self.readings.need(self.name(step), step, error, in_filters=in_filters)

@@ -129,10 +129,11 @@ class Drive:
             now = self._now()
             # A take-over may have ended the play by itself: then nothing follows.
             todo = NOTHING_FOLLOWS if journal.play.ended else advance(journal.play, self._plan, now)
-            for event in todo.events:
-                journal.record(event)
             if todo.ended:
                 await self._effects.abandon()
+            if not await self._record(todo.events):
+                continue
+            if todo.ended:
                 if await journal.commit():
                     return True
                 continue
@@ -153,6 +154,14 @@ class Drive:
                 self._attempts.settle(step, outcome, self._now())
             if self.journal.is_due():
                 await self.journal.commit()
+
+    async def _record(self, events: list[m.PlayEvent]) -> bool:
+        """Record what follows by itself; False when the log had moved and the rest has to be decided again."""
+        for event in events:
+            self.journal.record(event)
+            if self.journal.is_full() and not await self.journal.commit():
+                return False
+        return True
 
     async def _go(self, ready: list[Step], now: datetime) -> bool:
         """Run what is ready: pure steps here, effects in tasks after a barrier. Tell whether anything moved."""

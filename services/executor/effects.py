@@ -11,6 +11,7 @@ from services.executor.attempts import Attempts
 from services.executor.journal import Journal
 from services.executor.parts import Parts
 from services.executor.plan import Step
+from services.executor.play_levels import Iteration
 from services.executor.readings import Need
 
 
@@ -37,7 +38,7 @@ class Effects:
         self._journal = journal
         self._wake = wake
         self._now = now
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, Iteration], asyncio.Task[None]] = {}
         self._ended: list[Ended] = []
         # This process paused before an effect began: somebody else may have run it meanwhile (R11).
         self.paused = False
@@ -48,23 +49,23 @@ class Effects:
 
     def __contains__(self, step: Step) -> bool:
         """Tell whether this step's effect runs or has not been taken since it ended."""
-        return step.ref in self._tasks
+        return (step.ref, step.iteration) in self._tasks
 
     def start(self, step: Step, args: dict[str, Any]) -> None:
         """Run a step's effect; its barrier is durable."""
-        name = f"step {self._attempts.call(step, self._now()).idempotency_key}"
-        self._tasks[step.ref] = asyncio.create_task(self._run(step, args), name=name)
+        task = asyncio.create_task(self._run(step, args), name=f"step {step.name}")
+        self._tasks[step.ref, step.iteration] = task
 
     def read(self, step: Step, need: Need) -> None:
         """Fetch what a step needs to be evaluated; it is ready again when it has it."""
         name = f"kv of {self._attempts.name(step)}"
-        self._tasks[step.ref] = asyncio.create_task(self._fetch(step, need), name=name)
+        self._tasks[step.ref, step.iteration] = asyncio.create_task(self._fetch(step, need), name=name)
 
     def take(self) -> list[Ended]:
         """Return the effects that ended since the last call."""
         ended, self._ended = self._ended, []
         for step, _ in ended:
-            del self._tasks[step.ref]
+            del self._tasks[step.ref, step.iteration]
         return ended
 
     async def abandon(self) -> None:

@@ -21,10 +21,12 @@ from libs.common.payloads import Payloads
 from libs.common.subjects import PlayKey
 from services.executor import history
 from services.executor.history import History
-from services.executor.play import Play, apply, evolve, evolve_commit
+from services.executor.play import Play, apply, evolve, evolve_commit, run_of
 from services.executor.play_snapshot import Base, is_due, is_readable, snapshot_of
 
 COMMIT_INTERVAL_MS_MAX = 100
+# Far below what a message holds: an event without its output is some 300 bytes.
+COMMIT_EVENTS_SOFT_MAX = 1_000
 CONFLICT_LOADS_MAX = 200
 CONFLICT_PAUSE_S = 0.005
 LOAD_RETRY_DELAY_S = 0.25
@@ -114,13 +116,17 @@ class Journal:
         """Count the bytes of an output towards the next commit."""
         self._bytes += size
 
+    def is_full(self) -> bool:
+        """Tell whether one message should not take much more."""
+        return self._bytes > self._limits.bytes_soft_max or len(self._buffer) >= COMMIT_EVENTS_SOFT_MAX
+
     def is_due(self) -> bool:
         """Tell whether watchers, or the size of a message, should not wait longer for a commit (D6)."""
         if not self._buffer:
             return False
-        if self._bytes > self._limits.bytes_soft_max:
-            return True
-        return (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX
+        return (
+            self.is_full() or (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX
+        )
 
     async def commit(self) -> bool:
         """Append what is recorded as one commit. False when the log had moved: look at the play again.
@@ -219,7 +225,7 @@ class Journal:
 
     def _keep(self, event: Any) -> None:
         # What an effect did has happened, whoever wrote first; unless its step was ended meanwhile.
-        run = self.play.layers.get(event.ref)
+        run = run_of(self.play, event.ref, event.iteration)
         if run is not None and run.state == "RUN":
             self.record_outcome(event)
 

@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 
 from libs.common.messages.flow import Flow, Layer, Retry
+from libs.common.messages.play import run_name
 from libs.expressions import ExpressionError, Template, compile_module_args
 from libs.expressions.filters import FilterError, Filters, compile_filters
+from services.executor.loops import Place, places
 
 TIMEOUT_S_DEFAULT = 300
 JITTER_LOW = 0.8
@@ -27,6 +29,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One layer, ready to run. `order` is its place in the flow; `handles` the refs whose failure it looks at (Q9).
 
     `broken` says why the layer can never run: an expression or filter that does not parse, an unknown module.
+    In a loop `iteration` says for which item; `place` is where the step stands among the loops of the flow.
     """
 
     layer: Layer
@@ -39,6 +42,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     pure: bool
     broken: str | None = None
     broken_code: str = "EXPRESSION_ERROR"
+    place: Place = Place()
+    iteration: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what tells this run of the step from all others of its play."""
+        return run_name(self.ref, self.iteration)
+
+    def at(self, iteration: tuple[int, ...]) -> "Step":
+        """Return this step for one item of its loops."""
+        return msgspec.structs.replace(self, iteration=iteration) if iteration else self
 
     @property
     def timeout_s(self) -> float:
@@ -57,18 +71,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def compile_plan(flow: Flow, *, definition: int, modules: Mapping[str, Traits]) -> Plan:
     """Compile a stored definition. Never fails: a layer that cannot run is marked and fails when it is reached."""
-    ordered = sorted(enumerate(flow.layers), key=lambda numbered: (numbered[1].index, numbered[0]))
     indexes = sorted({layer.index for layer in flow.layers})
-    groups: list[list[Step]] = [[] for _ in indexes]
-    for order, (_, layer) in enumerate(ordered):
-        group = indexes.index(layer.index)
-        groups[group].append(_compile_step(layer, order, group, modules.get(layer.app_id)))
+    layers = [[layer for layer in flow.layers if layer.index == index] for index in indexes]
+    placed = places(layers)
+    groups: list[tuple[Step, ...]] = []
+    order = 0
+    for number, group in enumerate(layers):
+        numbered = enumerate(group, start=order)
+        groups.append(
+            tuple(
+                _compile_step(layer, place, number, modules.get(layer.app_id), placed[layer.ref])
+                for place, layer in numbered
+            )
+        )
+        order += len(group)
     steps = {step.ref: step for group in groups for step in group}
-    return Plan(flow=flow, definition=definition, groups=tuple(map(tuple, groups)), steps=steps)
+    return Plan(flow=flow, definition=definition, groups=tuple(groups), steps=steps)
 
 
-def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None) -> Step:
-    parts: dict[str, Any] = {"layer": layer, "ref": layer.ref, "order": order, "group": group}
+def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None, place: Place) -> Step:
+    parts: dict[str, Any] = {"layer": layer, "ref": layer.ref, "order": order, "group": group, "place": place}
     nothing: dict[str, Any] = {"args": None, "filters": None, "handles": frozenset(), "pure": True}
     if traits is None:
         broken = f"there is no module {layer.app_id!r} on this executor"
@@ -79,6 +101,8 @@ def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None) -
     except (ExpressionError, FilterError) as error:
         return Step(**parts, **nothing, broken=str(error))
     handles = filters.state_refs if filters is not None else frozenset()
+    if place.broken is not None:
+        parts |= {"broken": place.broken, "broken_code": "MODULE_ERROR"}
     return Step(**parts, args=args, filters=filters, handles=handles, pure=traits.pure)
 
 

@@ -1,7 +1,7 @@
 """A play's bookkeeping, pure: what is known of it, and what each event changes.
 
 One driver owns a Play and evolves it in place; `fold` makes a new one from a history. The rules are in `play_commands`
-(what a command means) and `play_order` (what follows by itself).
+(what a command means) and `play_order` (what follows by itself); loops are in `play_levels`.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,10 @@ import msgspec
 from libs.common.codec import Commit
 from libs.common.messages import play as m
 from libs.expressions import StepView
+from services.executor import play_levels
+from services.executor.play_levels import Iteration, LayerRun, Level, level_at, level_of
+
+__all__ = ["LayerRun", "Level", "Play", "evolve", "evolve_commit", "fold", "run_of"]
 
 # The first event of a play that has a history.
 BEGINNINGS = (m.PlayStarted,)
@@ -21,50 +25,23 @@ BEGINNINGS = (m.PlayStarted,)
 APPLIED_MAX = 10_000
 
 
-class LayerRun(msgspec.Struct):
-    """How far one step is."""
-
-    layer_id: str
-    order: int
-    state: m.LayerState = "NEW"
-    attempts: int = 0  # attempts that ended in failure
-    announced: bool = False
-    started_at: datetime | None = None
-    waits_for: str = ""  # approval, delay, defer or retry while in WAIT
-    until: datetime | None = None
-    out: Any = None
-    error: str | None = None
-    error_code: str | None = None
-    approval: dict[str, Any] | None = None
-    deferred: bool = False
-    read: tuple[str, ...] = ()  # what its args read of KV, encrypted
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether nothing can happen to this step any more."""
-        return self.state in m.TERMINAL
-
-
-class Play(msgspec.Struct):
+class Play(Level):
     """All that deciding about a play needs to know. The empty play has not begun."""
 
     status: m.PlayState = "NEW"
     definition: int = 0
     flow_version: int = 0
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = msgspec.field(default_factory=dict)
     seed: str = ""
     epoch: int = 0
     driver: m.Driver | None = None
     started_at: datetime | None = None
-    layers: dict[str, LayerRun] = {}
-    prev: dict[str, Any] = {}
-    applied: dict[str, None] = {}  # the ids of the newest APPLIED_MAX commands, oldest first
+    # The ids of the newest APPLIED_MAX commands, oldest first.
+    applied: dict[str, None] = msgspec.field(default_factory=dict)
     wait_id: str = ""
     wait_until: datetime | None = None
     cancelled_by: str | None = None
     resumes: int = 0
-    failed: set[str] = set()
-    cursor: int = 0  # groups before this one have ended; a memory of `advance`, derived
 
     @property
     def begun(self) -> bool:
@@ -99,7 +76,7 @@ def apply(play: Play, command_id: str) -> None:
         del play.applied[next(iter(play.applied))]
 
 
-def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one branch an event, nothing else
+def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0915 - one branch an event
     """Record one event. Accepts every event ever stored and refuses nothing."""
     # The first branch is by far the most frequent one.
     match event:
@@ -142,8 +119,15 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0915 - one
             run.read = event.read or run.read
             play.resumes = 0
         case m.LayerFailed():
-            play.failed.add(event.ref)
+            level_of(play, event.iteration).failed.add(event.ref)
             _ended(play, event, state="FAIL", out=None)
+        case m.LayerIterating():
+            run = _run(play, event)
+            run.state, run.announced, run.started_at = "RUN", True, run.started_at or event.at
+            play_levels.iterating(play, event)
+            play.resumes = 0
+        case m.ItemEnded():
+            play_levels.item_ended(play, event)
         case m.PlayCompleted():
             play.status = event.state
         case m.PlayFailed():
@@ -162,18 +146,31 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.prev = {"args": event.args}
 
 
+def run_of(play: Play, ref: str, iteration: Iteration) -> LayerRun | None:
+    """Return how far a step is, in this item when it is in a loop; None when it was not reached."""
+    level = play if not iteration else level_at(play, iteration)
+    return None if level is None else level.layers.get(ref)
+
+
 def _run(play: Play, event: m.LayerEvent) -> LayerRun:
-    run = play.layers.get(event.ref)
+    return _run_at(level_of(play, event.iteration), event)
+
+
+def _run_at(level: Level, event: m.LayerEvent) -> LayerRun:
+    run = level.layers.get(event.ref)
     if run is None:
-        run = play.layers[event.ref] = LayerRun(event.layer_id, event.order)
+        run = level.layers[event.ref] = LayerRun(event.layer_id, event.order)
     return run
 
 
 def _ended(play: Play, event: m.LayerCompleted | m.LayerFailed, *, state: m.LayerState, out: Any) -> None:
-    run = _run(play, event)
+    level = play if not event.iteration else level_of(play, event.iteration)
+    if level.loop is not None:
+        play_levels.close(level, event.ref)
+    run = _run_at(level, event)
     run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
     run.error, run.error_code = event.error, event.error_code
     run.started_at = event.started_at
     # A skipped or filtered step has no output; its state can still be asked for (spec flow8 sections 6 and 7).
-    play.prev[event.ref] = StepView(out=out, state=state, error=event.error, approval=run.approval)
+    level.prev[event.ref] = StepView(out=out, state=state, error=event.error, approval=run.approval)
     play.resumes = 0

@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.messages import play as m
 from services.executor.play import Play
+from services.executor.play_levels import runs
 from services.executor.play_outcomes import failed
 from services.executor.play_snapshot import snapshot_of
 
@@ -134,21 +135,24 @@ def _take_over(
     if play.resumes < RESUMES_WITHOUT_PROGRESS_MAX or reason == "resume":
         return (resumed,)
     error = f"{play.resumes} executors in a row were lost while they ran this"
-    running = [(ref, run) for ref, run in play.layers.items() if run.state == "RUN"]
+    running = [found for found in runs(play) if found[2].state == "RUN"]
     if not running:
         return (resumed, m.PlayFailed(at=at, error=error, error_code="EXECUTOR_LOST"))
-    return (resumed, *(failed(ref, run, at, error, "EXECUTOR_LOST") for ref, run in running))
+    lost = (failed(*found, at, error=error, code="EXECUTOR_LOST") for found in running)
+    return (resumed, *lost)
 
 
 def _approval(play: Play, command: m.ApprovePlay) -> m.ApprovalDecided | None:
-    for ref, run in play.layers.items():
+    for ref, iteration, run in runs(play):
         pending = run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
-        if pending and command.layer_id in {run.layer_id, ref}:
+        meant = command.layer_id in {run.layer_id, ref} and command.iteration in ((), iteration)
+        if pending and meant:
             return m.ApprovalDecided(
                 at=command.at,
                 ref=ref,
                 layer_id=run.layer_id,
                 order=run.order,
+                iteration=iteration,
                 decision=command.decision,
                 note=command.note,
                 by=command.by,

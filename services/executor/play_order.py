@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from libs.common.messages import play as m
 from services.executor.plan import Plan, Step
-from services.executor.play import LayerRun, Play
-from services.executor.play_outcomes import completed, failed, failure, skipped
+from services.executor.play import Play
+from services.executor.play_levels import Iteration, LayerRun, Level, Loop, levels, runs
+from services.executor.play_outcomes import completed, failed, failure, item_ended, skipped
 
 _NONE: frozenset[str] = frozenset()
 
@@ -37,14 +38,29 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
     if deadline is not None and now >= deadline:
         error = f"execution timeout: the flow ran for more than {plan.flow.execution.timeout} s"
         return Todo(_abort(play, plan, now, error=error, code="TIMEOUT"), [], ended=True, until=None)
-    for position in range(play.cursor, len(plan.groups)):
-        group = plan.groups[position]
-        still_open = [step for step in group if not _has_ended(play, step)]
-        if still_open:
-            play.cursor = position
-            return _advance_group(play, plan, still_open, now, deadline)
-    play.cursor = len(plan.groups)
-    return Todo([_end(play, plan, now)], [], ended=True, until=None)
+    look = _Look(plan, now, [], [], [] if deadline is None else [deadline])
+    if _advance_level(look, play, _Span((), "", 0, len(plan.groups))):
+        return Todo([_end(play, plan, now)], [], ended=True, until=None)
+    return Todo(look.events, look.ready, ended=False, until=min(look.due, default=None))
+
+
+class _Look(NamedTuple):
+    """What one look at a play finds."""
+
+    plan: Plan
+    now: datetime
+    events: list[m.PlayEvent]
+    ready: list[Step]
+    due: list[datetime]
+
+
+class _Span(NamedTuple):
+    """The groups that one level runs through: of the flow, or of one item of the iterator `within`."""
+
+    iteration: Iteration
+    within: str
+    begin: int
+    end: int
 
 
 def _deadline(play: Play, plan: Plan) -> datetime | None:
@@ -54,57 +70,83 @@ def _deadline(play: Play, plan: Plan) -> datetime | None:
     return play.started_at + timedelta(seconds=timeout)
 
 
-def _has_ended(play: Play, step: Step) -> bool:
-    run = play.layers.get(step.ref)
-    return run is not None and run.ended
+def _advance_level(look: _Look, level: Level, span: _Span) -> bool:
+    """Find what follows at this level; tell whether all of its groups have ended."""
+    groups, layers = look.plan.groups, level.layers
+    for position in range(max(level.cursor, span.begin), span.end):
+        still_open = [
+            step for step in groups[position] if (run := layers.get(step.ref)) is None or not run.ended
+        ]
+        if still_open:
+            level.cursor = position
+            _advance_group(look, level, span, still_open)
+            return False
+    level.cursor = span.end
+    return True
 
 
-def _advance_group(
-    play: Play, plan: Plan, group: list[Step], now: datetime, deadline: datetime | None
-) -> Todo:
-    events: list[m.PlayEvent] = []
-    ready: list[Step] = []
-    due: list[datetime] = [] if deadline is None else [deadline]
-    failed_refs = _failed_before(play, plan, group[0].group)
-    for step in group:
-        run = play.layers.get(step.ref)
+def _advance_group(look: _Look, level: Level, span: _Span, group: list[Step]) -> None:
+    failed_refs = _failed_before(level, look.plan, group[0].group)
+    for each in group:
+        run = level.layers.get(each.ref)
+        step = each.at(span.iteration)
         if run is None or run.state == "NEW":
-            if failed_refs and not step.handles & failed_refs:
-                events.append(skipped(step, now))
+            # The body of a loop whose items do not run is skipped, too; who looks at the failure is the exception.
+            idle = failed_refs or step.place.within != span.within
+            if idle and not step.handles & failed_refs:
+                look.events.append(skipped(step, look.now))
             else:
-                ready.append(step)
-        elif run.state == "RUN":
-            ready.append(step)
-        else:
-            _advance_waiting(step, run, now, Todo(events, ready, ended=False, until=None), due)
-    return Todo(events, ready, ended=False, until=min(due, default=None))
+                look.ready.append(step)
+        elif run.state != "RUN":
+            _advance_waiting(look, step, run)
+        elif level.loop is None or level.loop.ref != step.ref:
+            look.ready.append(step)
+        elif len(group) == 1:
+            _advance_loop(look, level, level.loop, step, run)
 
 
-def _advance_waiting(step: Step, run: LayerRun, now: datetime, todo: Todo, due: list[datetime]) -> None:
+def _advance_loop(look: _Look, level: Level, loop: Loop, step: Step, run: LayerRun) -> None:
+    """Find what follows in the batch at hand; end the loop after its last one (spec flow8 section 17.1, Q17)."""
+    body = step.group + 1
+    if loop.finished or _failed_before(level, look.plan, body):
+        look.events.append(completed(step, run, look.now, out=loop.out))
+        return
+    for index in range(loop.start, loop.batch_end):
+        if index in loop.ended:
+            continue
+        item = loop.open.get(index) or Level()
+        span = _Span((*step.iteration, index), step.ref, body, step.place.body_end)
+        if _advance_level(look, item, span):
+            stands = bool(_failed_before(item, look.plan, span.end))
+            look.events.append(item_ended(step, index, look.now, failed=stands))
+
+
+def _advance_waiting(look: _Look, step: Step, run: LayerRun) -> None:
+    now = look.now
     if run.waits_for == "approval":
         if run.approval is None:
             return
         if run.approval["decision"] == "approved":
-            todo.ready.append(step)
+            look.ready.append(step)
             return
         note = run.approval["note"]
         error = f"approval declined: {note}" if note else "approval declined"
-        todo.events.append(failure(step, run, now, error=error, code="APPROVAL_DECLINED"))
+        look.events.append(failure(step, run, now, error=error, code="APPROVAL_DECLINED"))
         return
     if run.until is not None and run.until > now:
-        due.append(run.until)
+        look.due.append(run.until)
     elif run.waits_for == "delay":
-        todo.events.append(completed(step, run, now, out=run.out))
+        look.events.append(completed(step, run, now, out=run.out))
     else:
-        todo.ready.append(step)
+        look.ready.append(step)
 
 
-def _failed_before(play: Play, plan: Plan, group: int) -> frozenset[str]:
-    if not play.failed:
+def _failed_before(level: Level, plan: Plan, group: int) -> frozenset[str]:
+    if not level.failed:
         return _NONE
     return frozenset(
         ref
-        for ref in play.failed
+        for ref in level.failed
         if plan.steps[ref].group < group and plan.steps[ref].layer.on_error == "fail"
     )
 
@@ -136,11 +178,28 @@ def _end(play: Play, plan: Plan, now: datetime) -> m.PlayEvent:
 
 
 def _abort(play: Play, plan: Plan, now: datetime, *, error: str, code: str) -> list[m.PlayEvent]:
-    events: list[m.PlayEvent] = []
+    """Return the end of everything: what is under way fails, what was not reached is skipped."""
+    events: list[m.PlayEvent] = [
+        failed(ref, iteration, run, now, error=error, code=code)
+        for ref, iteration, run in runs(play)
+        if iteration and not run.ended
+    ]
+    # Innermost first: nobody ends before those it goes around.
+    events.reverse()
+    events += [
+        failed(level.loop.ref, iteration, level.layers[level.loop.ref], now, error=error, code=code)
+        for iteration, level in reversed(list(levels(play)))
+        if iteration and level.loop is not None
+    ]
+    in_loop = range(0)
+    if play.loop is not None:
+        iterator = plan.steps[play.loop.ref]
+        in_loop = range(iterator.group + 1, iterator.place.body_end)
     for step in plan.steps.values():
         run = play.layers.get(step.ref)
         if run is None or run.state == "NEW":
-            events.append(skipped(step, now))
+            if step.group not in in_loop:
+                events.append(skipped(step, now))
         elif not run.ended:
-            events.append(failed(step.ref, run, now, error, code))
+            events.append(failed(step.ref, (), run, now, error=error, code=code))
     return [*events, m.PlayFailed(at=now, error=error, error_code=code, started_at=play.started_at)]

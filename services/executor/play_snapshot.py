@@ -11,6 +11,7 @@ import msgspec
 from libs.common.messages import play as m
 from libs.expressions import StepView
 from services.executor.play import Play
+from services.executor.play_levels import levels
 
 # Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
 SNAPSHOT_VERSION = 1
@@ -43,7 +44,7 @@ def is_due(base: Base, added_bytes: int, now: datetime, *, age_max: timedelta) -
 
 def snapshot_of(play: Play, at: datetime) -> m.PlaySnapshot:
     """Return the event that holds the whole state of this play."""
-    state: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(play, prev={}))
+    state: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(play, prev={}), str_keys=True)
     state["prev"] = {name: _frozen(play, name, value) for name, value in play.prev.items()}
     return m.PlaySnapshot(at=at, version=SNAPSHOT_VERSION, bytes=len(msgspec.json.encode(state)), play=state)
 
@@ -52,8 +53,13 @@ def play_of(event: m.PlaySnapshot) -> Play:
     """Return the play that a snapshot holds. Its version must be readable."""
     state = dict(event.play)
     shown = state.pop("prev")
-    play = msgspec.convert(state, Play)
+    play = msgspec.convert(state, Play, str_keys=True)
     play.prev = {name: _thawed(play, name, value) for name, value in shown.items()}
+    for iteration, level in levels(play):
+        if iteration:
+            level.prev = _views(level.prev)
+        if level.loop is not None and level.loop.shown is not None:
+            level.loop.shown.prev = _views(level.loop.shown.prev)
     return play
 
 
@@ -78,3 +84,7 @@ def _thawed(play: Play, name: str, value: dict[str, Any]) -> Any:
         return value["value"]
     out = view["out"] if "out" in view else play.layers[name].out
     return StepView(out=out, state=view["state"], error=view["error"], approval=view["approval"])
+
+
+def _views(prev: dict[str, Any]) -> dict[str, Any]:
+    return msgspec.convert(prev, dict[str, StepView])

@@ -1,6 +1,7 @@
 """Running one step: its filters, its args, its module, and what came out of it."""
 
 import zlib
+from collections import ChainMap
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, assert_never
@@ -12,6 +13,7 @@ from libs.common.messages import play as m
 from libs.expressions import ExpressionError, NeedsValue, Scope
 from services.executor.modules.contract import (
     EffectModule,
+    Loop,
     ModuleFailed,
     ModuleSkipped,
     PureModule,
@@ -21,8 +23,12 @@ from services.executor.modules.contract import (
 from services.executor.modules.contract import Step as Call
 from services.executor.modules.registry import Registry, decode_args
 from services.executor.plan import Plan, Step, retry_delay_ms
-from services.executor.play import LayerRun, Play
-from services.executor.play_outcomes import completed, failure, waiting
+from services.executor.play import LayerRun, Play, run_of
+from services.executor.play_levels import open_items, views
+from services.executor.play_outcomes import completed, failure, iterating, waiting
+
+# Items of all loops of a play that are under way together: each is held in memory.
+OPEN_ITEMS_MAX = 1_000
 
 # How long a step waits for KV entries that nobody answers for, before they are asked for again.
 ASK_AGAIN_MIN = timedelta(seconds=3)
@@ -80,27 +86,35 @@ class Unread(NamedTuple):
     kind: m.WaitKind
 
 
-Outcome = Done | Skipped | Failed | Waits | Unread
+class Iterates(NamedTuple):
+    """The iterator hands out these items, so many at once; they have so many bytes as JSON."""
+
+    items: list[Any]
+    batch_size: int
+    bytes: int
+
+
+Outcome = Done | Skipped | Failed | Waits | Unread | Iterates
 
 
 def scope_of(
-    play: Play, plan: Plan, play_id: str, ref: str, now: datetime, *, kv: Mapping[Any, Any]
+    play: Play, plan: Plan, play_id: str, step: Step, now: datetime, *, kv: Mapping[Any, Any]
 ) -> Scope:
     """Return what this step's expressions see. Randomness derives from the play's seed and the step (D8)."""
     return Scope(
-        prev=play.prev,
+        prev=ChainMap(*views(play, step.iteration)) if step.iteration else play.prev,
         flow_id=plan.flow.id,
         play_id=play_id,
         company_id=plan.flow.company_id,
         now=now,
-        seed=seed_of(play, ref),
+        seed=seed_of(play, step),
         kv=kv,
     )
 
 
-def seed_of(play: Play, ref: str) -> str:
-    """Return where a step's random choices derive from (D8)."""
-    return f"{play.seed}:{ref}"
+def seed_of(play: Play, step: Step) -> str:
+    """Return where the random choices of a step derive from, in a loop those of one item (D8)."""
+    return f"{play.seed}:{step.name}"
 
 
 def passes_filters(step: Step, scope: Scope) -> bool | Failed | NeedsValue:
@@ -139,6 +153,9 @@ def evaluate(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Out
         return _outcome_of(error)
     if isinstance(out, Wait):
         return _checked(out.out, parts.output_bytes_max, delay_ms=out.delay_ms)
+    if isinstance(out, Loop):
+        checked = _checked(out.items, parts.output_bytes_max)
+        return Iterates(checked.out, out.batch_size, checked.bytes) if isinstance(checked, Done) else checked
     return _checked(out, parts.output_bytes_max)
 
 
@@ -185,7 +202,7 @@ def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcom
 
 def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayEvent:
     """Return the event that says how an attempt of this step ended."""
-    run = play.layers.get(step.ref)
+    run = run_of(play, step.ref, step.iteration)
     match outcome:
         case Done():
             return completed(step, run, now, out=outcome.out)
@@ -194,6 +211,8 @@ def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayE
         case Waits():
             until = now + timedelta(milliseconds=outcome.delay_ms)
             return waiting(step, now, "delay", until=until, out=outcome.out)
+        case Iterates():
+            return _iterating(outcome, step, play, now)
         case Failed():
             return _failed_attempt(outcome, step, play, now)
         case Unread():
@@ -208,18 +227,28 @@ def _until_asked_again(run: LayerRun | None, now: datetime) -> timedelta:
     return min(max(waited, ASK_AGAIN_MIN), ASK_AGAIN_MAX)
 
 
+def _iterating(outcome: Iterates, step: Step, play: Play, now: datetime) -> m.PlayEvent:
+    at_once = min(outcome.batch_size, len(outcome.items)) * open_items(play, step.iteration)
+    if at_once > OPEN_ITEMS_MAX:
+        run = run_of(play, step.ref, step.iteration)
+        error = f"iterator: {at_once:,} items at once in nested loops, more than {OPEN_ITEMS_MAX:,}"
+        return failure(step, run, now, error=error, code="MODULE_ERROR")
+    return iterating(step, now, outcome.items, outcome.batch_size)
+
+
 def _failed_attempt(outcome: Failed, step: Step, play: Play, now: datetime) -> m.PlayEvent:
-    run = play.layers.get(step.ref)
+    run = run_of(play, step.ref, step.iteration)
     retry = step.layer.retry
     attempt = (run.attempts if run else 0) + 1
     if outcome.final or retry is None or attempt > retry.count:
         return failure(step, run, now, error=outcome.error, code=outcome.code)
-    delay_ms = retry_delay_ms(retry, attempt=attempt, chance=chance_of(play.seed, step.ref, attempt))
+    delay_ms = retry_delay_ms(retry, attempt=attempt, chance=chance_of(play.seed, step.name, attempt))
     return m.LayerRetrying(
         at=now,
         ref=step.ref,
         layer_id=step.layer.id,
         order=step.order,
+        iteration=step.iteration,
         attempt=attempt,
         error=outcome.error,
         error_code=outcome.code,
@@ -227,6 +256,6 @@ def _failed_attempt(outcome: Failed, step: Step, play: Play, now: datetime) -> m
     )
 
 
-def chance_of(seed: str, ref: str, attempt: int) -> float:
+def chance_of(seed: str, name: str, attempt: int) -> float:
     """Return the number in [0, 1) that spreads this retry; the same whoever computes it (D8)."""
-    return zlib.crc32(f"{seed}:{ref}:{attempt}".encode()) / 2**32
+    return zlib.crc32(f"{seed}:{name}:{attempt}".encode()) / 2**32

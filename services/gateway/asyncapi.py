@@ -41,34 +41,38 @@ class PlayWaitingFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_de
     layer_id: str = ""
     play_layer_id: str = ""
     ref: str = ""
+    iteration: int | list[int] | None = None
 
 
-class LayerStartedFrame(Frame, frozen=True, kw_only=True, rename="camel"):
+class LayerStartedFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A step began."""
 
     type: Literal["play:layer:started"]
     layer_id: str
     play_layer_id: str
     ref: str
+    iteration: int | list[int] | None = None
 
 
-class LayerCompletedFrame(Frame, frozen=True, kw_only=True, rename="camel"):
+class LayerCompletedFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A step ended well: DONE, SKIP or FILTERED."""
 
     type: Literal["play:layer:completed"]
     layer_id: str
     play_layer_id: str
     ref: str
+    iteration: int | list[int] | None = None
     out: Any
 
 
-class LayerFailedFrame(Frame, frozen=True, kw_only=True, rename="camel"):
+class LayerFailedFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A step failed after its last attempt."""
 
     type: Literal["play:layer:failed"]
     layer_id: str
     play_layer_id: str
     ref: str
+    iteration: int | list[int] | None = None
     error: str
     error_code: str
 

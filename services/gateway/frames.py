@@ -88,7 +88,7 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
             return [{"type": "play:started", "at": event.at, "state": "RUN"}]
         case m.PlayWaiting():
             return [{"type": "play:waiting", "at": event.at, **_gate(commit, play_id), "state": "WAIT"}]
-        case m.LayerStarted(attempt=1):
+        case m.LayerStarted(attempt=1) | m.LayerIterating():
             return [_layer_started(event, event.at, play_id)]
         case m.LayerCompleted():
             body = {**_layer("play:layer:completed", event, play_id), "state": event.state, **_out(event)}
@@ -133,7 +133,9 @@ def _layer_started(event: m.LayerEvent, at: datetime | None, play_id: str) -> Fi
 
 
 def _names(event: m.LayerEvent, play_id: str) -> Fields:
-    return {"layerId": event.layer_id, "playLayerId": ids.derived_id(play_id, event.ref), "ref": event.ref}
+    name = m.run_name(event.ref, event.iteration)
+    names = {"layerId": event.layer_id, "playLayerId": ids.derived_id(play_id, name), "ref": event.ref}
+    return {**names, "iteration": m.shown_iteration(event.iteration)} if event.iteration else names
 
 
 def _gate(commit: Commit, play_id: str) -> Fields:

@@ -77,19 +77,19 @@ class Plays:
         Raises Refused when this step does not wait for one, NotFound when the play has no such step.
         """
         definition, named = 0, False
-        pending: dict[str, m.LayerWaiting] = {}
+        pending: dict[str, m.LayerWaiting] = {}  # by the name of the run
         async for event in self._events(key):
             match event:
                 case m.PlayStarted():
                     definition = event.definition
                 case m.LayerWaiting(kind="approval"):
-                    pending[event.ref] = event
+                    pending[_name(event)] = event
                 case m.ApprovalDecided() | m.LayerCompleted() | m.LayerFailed():
-                    pending.pop(event.ref, None)
-            if isinstance(event, m.LayerEvent) and _is(layer, event.layer_id, event.ref, key.play_id):
+                    pending.pop(_name(event), None)
+            if isinstance(event, m.LayerEvent) and _is(layer, event, key.play_id):
                 named = True
         for gate in pending.values():
-            if _is(layer, gate.layer_id, gate.ref, key.play_id):
+            if _is(layer, gate, key.play_id):
                 return gate
         if named or await self._defines(definition, layer, key.play_id):
             raise Refused(f"layer {shown(layer)} does not wait for an approval")
@@ -109,14 +109,16 @@ class Plays:
             return False
         event = codec.last_event(stored.data).data
         layers = event.flow.layers if isinstance(event, FlowEvent) else ()
-        return any(_is(layer, known.id, known.ref, play_id) for known in layers)
+        names = {
+            name for known in layers for name in (known.id, known.ref, ids.derived_id(play_id, known.ref))
+        }
+        return layer in names
 
 
-def decision_in(events: Iterable[m.PlayEvent], ref: str) -> m.ApprovalDecided | None:
+def decision_in(events: Iterable[m.PlayEvent], gate: m.LayerWaiting) -> m.ApprovalDecided | None:
     """Return the decision on this step among the events of a commit, None when there is none."""
-    return next(
-        (event for event in events if isinstance(event, m.ApprovalDecided) and event.ref == ref), None
-    )
+    decisions = (event for event in events if isinstance(event, m.ApprovalDecided))
+    return next((event for event in decisions if _name(event) == _name(gate)), None)
 
 
 def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:
@@ -131,5 +133,11 @@ def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:
     return None
 
 
-def _is(wanted: str, layer_id: str, ref: str, play_id: str) -> bool:
-    return wanted in (layer_id, ref) or (ids.is_id(wanted) and wanted == ids.derived_id(play_id, ref))
+def _name(event: m.LayerEvent) -> str:
+    return m.run_name(event.ref, event.iteration)
+
+
+def _is(wanted: str, event: m.LayerEvent, play_id: str) -> bool:
+    if wanted in (event.layer_id, event.ref):
+        return True
+    return ids.is_id(wanted) and wanted == ids.derived_id(play_id, _name(event))

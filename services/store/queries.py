@@ -8,6 +8,7 @@ from libs.common import subjects
 from libs.common.bus import Bus
 from libs.common.errors import NotFound
 from libs.common.ids import derived_id, is_id
+from libs.common.messages.play import run_name, shown_iteration
 from libs.common.messages.query import (
     GetFlow,
     GetPlay,
@@ -109,18 +110,23 @@ class Queries:
         await self._caught_up(query)
         return _play(await self._play_row(query.company_id, query.play_id, _PLAY_COLUMNS))
 
-    async def list_play_layers(self, query: ListPlayLayers) -> list[PlayLayerView]:
-        """Return the recorded steps of a play in their order. Raises NotFound (PLAY_NOT_FOUND)."""
+    async def list_play_layers(self, query: ListPlayLayers) -> Rows:
+        """Return a page of the recorded steps of a play in their order. Raises NotFound (PLAY_NOT_FOUND)."""
         await self._caught_up(query)
         await self._play_row(query.company_id, query.play_id, "id")
+        where = "from layers where play_id = $1 and ($2::text is null or ref = $2)"
+        args = (query.play_id, _text(query.ref))
+        limit, offset = _page(query.page)
         rows = await self._database.rows(
-            """
-            select ref, layer_id, state, started_at, completed_at, out, error, error_code, attempts, approval
-            from layers where play_id = $1 order by "order", ref
+            f"""
+            select ref, layer_id, state, started_at, completed_at, out, error, error_code, attempts, approval,
+                iteration
+            {where} order by "order", ref, iteration limit {limit} offset {offset}
             """,
-            query.play_id,
+            *args,
         )
-        return [_layer(query.play_id, row) for row in rows]
+        total = await self._count(f"select count(*) {where}", args, rows, query.page)
+        return Rows([_layer(query.play_id, row) for row in rows], total)
 
     async def list_stale_plays(self, query: ListStalePlays) -> list[StalePlay]:
         """Return plays of all companies in RUN without a commit since a time, the longest silent first."""
@@ -220,7 +226,7 @@ def _play(row: Row) -> PlayView:
 
 def _layer(play_id: str, row: Row) -> PlayLayerView:
     return PlayLayerView(
-        id=derived_id(play_id, row["ref"]),
+        id=derived_id(play_id, run_name(row["ref"], tuple(row["iteration"]))),
         layer_id=row["layer_id"],
         ref=row["ref"],
         state=row["state"],
@@ -232,4 +238,5 @@ def _layer(play_id: str, row: Row) -> PlayLayerView:
         error_code=row["error_code"],
         attempts=row["attempts"],
         approval=cast("dict[str, Any] | None", _raw(row["approval"])),
+        iteration=shown_iteration(row["iteration"]),
     )

@@ -137,6 +137,14 @@ def play_layer_events() -> list[msgspec.Struct]:
             attempts=3,
             announced=True,
         ),
+        play.LayerIterating(
+            at=later(0.004),
+            **{**step, "iteration": (7,)},
+            items=[1, {"n": 2}, "three"],
+            batch_size=2,
+            collects=("pay", "pay.amount"),
+        ),
+        play.ItemEnded(at=later(0.9), **{**step, "iteration": (7, 1)}, failed=True),
     ]
 
 

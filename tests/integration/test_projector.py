@@ -49,7 +49,7 @@ async def test_a_play_that_ended_in_one_commit_is_shown_whole(nats_url: str, dat
         shown = await store.query(
             "play", GetPlay(company_id=COMPANY, play_id=play.id, after={STREAM: sequence})
         )
-        steps = await store.query("play", ListPlayLayers(company_id=COMPANY, play_id=play.id))
+        steps = (await store.query("play", ListPlayLayers(company_id=COMPANY, play_id=play.id)))["data"]
 
     assert (shown["state"], shown["out"], shown["duration"]) == ("DONE", {"answer": 42}, 2000)
     assert [step["ref"] for step in steps] == [f"step{n}" for n in range(5)]

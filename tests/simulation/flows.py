@@ -15,7 +15,7 @@ from services.executor.modules.contract import (
     Services,
     Step,
 )
-from services.executor.modules.control import Delay
+from services.executor.modules.control import Aggregator, Delay, Iterator
 from services.executor.modules.registry import Registry
 from tests.simulation.clockwork import EPOCH, PROCESS
 
@@ -91,7 +91,7 @@ class Touch(EffectModule[TouchArgs]):
 
 def registry() -> Registry:
     """Return the modules of the simulated executors."""
-    return Registry([Note, Touch, Delay])
+    return Registry([Note, Touch, Delay, Iterator, Aggregator])
 
 
 def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:

@@ -16,7 +16,8 @@ from libs.common.codec import Commit, decode_commit, decode_message
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play
 from services.executor.modules.contract import Step
-from services.executor.play import Play, evolve_commit
+from services.executor.play import Play, evolve_commit, run_of
+from services.executor.play_levels import Iteration, runs
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.server import Observer, Server
 from tests.simulation.streams import Kept
@@ -50,12 +51,24 @@ class EffectRun(msgspec.Struct, kw_only=True):
 
     play_id: str
     ref: str
+    iteration: Iteration
     attempt: int
     epoch: int
     drive: Any
     process: Process
     began_at: float
     ended: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return what tells this step, in a loop of this item, from all others of its play."""
+        return m.run_name(self.ref, self.iteration)
+
+
+def iteration_of(step: Step) -> Iteration:
+    """Return for which item of its loops a step runs, by its idempotency key."""
+    item = step.idempotency_key.removeprefix(f"{step.play_id}:{step.ref}").removeprefix(":")
+    return tuple(map(int, item.split("."))) if item else ()
 
 
 class Effects:
@@ -74,6 +87,7 @@ class Effects:
         run = EffectRun(
             play_id=step.play_id,
             ref=step.ref,
+            iteration=iteration_of(step),
             attempt=step.attempt,
             epoch=drive.epoch,
             drive=drive,
@@ -168,20 +182,22 @@ class Laws(Observer):
                     self.fail("I6", play_id, f"the fact of {commit.causation_id} twice")
                 truth.facts.add(fact)
             case m.LayerCompleted() | m.LayerFailed():
-                if event.ref in truth.ended_refs:
-                    self.fail("I6", play_id, f"step {event.ref} ended twice")
-                truth.ended_refs[event.ref] = type(event).__name__
+                name = m.run_name(event.ref, event.iteration)
+                if name in truth.ended_refs:
+                    self.fail("I6", play_id, f"step {name} ended twice")
+                truth.ended_refs[name] = type(event).__name__
             case m.LayerRetrying():
-                if (event.ref, event.attempt) in truth.retries:
-                    self.fail("I6", play_id, f"failure {event.attempt} of step {event.ref} counted twice")
-                run = play.layers.get(event.ref)
+                name = m.run_name(event.ref, event.iteration)
+                if (name, event.attempt) in truth.retries:
+                    self.fail("I6", play_id, f"failure {event.attempt} of step {name} counted twice")
+                run = run_of(play, event.ref, event.iteration)
                 if event.attempt != (run.attempts if run else 0) + 1:
                     self.fail(
                         "I6",
                         play_id,
-                        f"failure {event.attempt} of step {event.ref} after {run and run.attempts}",
+                        f"failure {event.attempt} of step {name} after {run and run.attempts}",
                     )
-                truth.retries.add((event.ref, event.attempt))
+                truth.retries.add((name, event.attempt))
             case m.PlayFailed():
                 if play.cancelled_by is not None and event.error_code != "CANCELLED":
                     self.fail("I5", play_id, f"a cancelled play ended by {event.error_code}")
@@ -266,19 +282,19 @@ class Laws(Observer):
         if verb == "wake" and play.status == "WAIT" and command.wait_id == play.wait_id:
             self.fail("I1", play_id, "the wake of the wait at hand acknowledged, and forgotten")
         if verb == "approve" and id not in play.applied:
-            for run in play.layers.values():
-                waits = (
-                    run.waits_for == "approval" and run.approval is None and command.layer_id == run.layer_id
-                )
-                if waits and command.at > self._waiting_since(truth, run.layer_id):
+            for _, iteration, run in runs(play):
+                meant = (command.layer_id, command.iteration) == (run.layer_id, iteration)
+                waits = run.waits_for == "approval" and run.approval is None and meant
+                if waits and command.at > self._waiting_since(truth, run.layer_id, iteration):
                     self.fail("I5", play_id, "approval of a waiting step acknowledged, and forgotten")
 
-    def _waiting_since(self, truth: Truth, layer_id: str) -> datetime:
+    def _waiting_since(self, truth: Truth, layer_id: str, iteration: Iteration) -> datetime:
         return max(
             event.at
             for commit in truth.commits
             for event in commit.events
-            if isinstance(event, m.LayerWaiting) and event.layer_id == layer_id
+            if isinstance(event, m.LayerWaiting)
+            and (event.layer_id, event.iteration) == (layer_id, iteration)
         )
 
     def _has_timer(self, truth: Truth) -> bool:
@@ -308,28 +324,28 @@ class Laws(Observer):
             # The window that stays: a pause too short to be noticed, and a redelivery that was under way before it.
             self.windows += 1
             return
-        if run.ref in truth.ended_refs:
-            self.fail("I3", run.play_id, f"step {run.ref} runs although its end is durable")
-        layer = truth.play.layers.get(run.ref)
+        if run.name in truth.ended_refs:
+            self.fail("I3", run.play_id, f"step {run.name} runs although its end is durable")
+        layer = run_of(truth.play, run.ref, run.iteration)
         if layer is None or layer.state != "RUN":
             state = layer.state if layer else "NEW"
             self.fail(
-                "I3", run.play_id, f"step {run.ref} runs although its start is not durable (it is {state})"
+                "I3", run.play_id, f"step {run.name} runs although its start is not durable (it is {state})"
             )
-        if (run.ref, run.attempt) in truth.retries:
+        if (run.name, run.attempt) in truth.retries:
             self.fail(
                 "I3",
                 run.play_id,
-                f"attempt {run.attempt} of step {run.ref} runs although its failure is durable",
+                f"attempt {run.attempt} of step {run.name} runs although its failure is durable",
             )
         others = [r for r in runs if r is not run and r.play_id == run.play_id]
-        same = [r for r in others if r.ref == run.ref and r.attempt == run.attempt]
+        same = [r for r in others if r.name == run.name and r.attempt == run.attempt]
         if any(r.epoch == run.epoch for r in same):
             self.fail(
-                "I3", run.play_id, f"attempt {run.attempt} of step {run.ref} runs twice in epoch {run.epoch}"
+                "I3", run.play_id, f"attempt {run.attempt} of step {run.name} runs twice in epoch {run.epoch}"
             )
         if len(same) > self.excuses():
-            text = f"attempt {run.attempt} of step {run.ref} runs {len(same) + 1} times: {dict(self.faults)}"
+            text = f"attempt {run.attempt} of step {run.name} runs {len(same) + 1} times: {dict(self.faults)}"
             self.fail("I3", run.play_id, text)
         if any(r.epoch == run.epoch and r.drive is not run.drive for r in others):
             self.fail("I4", run.play_id, f"two drivers in epoch {run.epoch}")
@@ -357,10 +373,10 @@ class Laws(Observer):
                 open_plays.append(f"{verb} at {sequence} is not acknowledged")
         return open_plays
 
-    def pending_approvals(self, truth: Truth) -> list[str]:
-        """Return the layers of a play that wait for a decision."""
+    def pending_approvals(self, truth: Truth) -> list[tuple[str, Iteration]]:
+        """Return the layers of a play that wait for a decision, and for which item."""
         return [
-            run.layer_id
-            for run in truth.play.layers.values()
+            (run.layer_id, iteration)
+            for _, iteration, run in runs(truth.play)
             if run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
         ]

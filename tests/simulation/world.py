@@ -27,6 +27,7 @@ from services.executor import commands as commands_module
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
+from services.executor.play_levels import Iteration
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.flows import COMPANY, registry
 from tests.simulation.network import SimBus, Weather
@@ -125,7 +126,7 @@ class World:
             lines.append(f"{kept.at:9.4f} {kept.sequence:4} {kept.subject:40} {' '.join(types)}")
         lines += [
             (
-                f"{run.began_at:9.4f}      effect {run.play_id} {run.ref} attempt {run.attempt} epoch {run.epoch} "
+                f"{run.began_at:9.4f}      effect {run.play_id} {run.name} attempt {run.attempt} epoch {run.epoch} "
                 f"on {run.process.name} {'ended' if run.ended else ''}"
             )
             for run in self.effects.runs
@@ -372,14 +373,16 @@ class World:
         for look in itertools.count():
             await asyncio.sleep(self.random.uniform(0.3, self.plan.look_s))
             for truth in list(self.laws.plays.values()):
-                for layer_id in self.laws.pending_approvals(truth):
+                for layer_id, iteration in self.laws.pending_approvals(truth):
                     if self.random.random() < self.plan.approvals:
-                        self._approve(truth, layer_id, look)
+                        self._approve(truth, layer_id, iteration, look)
 
-    def _approve(self, truth: Truth, layer_id: str, look: int) -> None:
+    def _approve(self, truth: Truth, layer_id: str, iteration: Iteration, look: int) -> None:
         decision: m.Decision = "declined" if self.random.random() < self.plan.declines else "approved"
-        command = m.ApprovePlay(at=self._now(), layer_id=layer_id, decision=decision, by="somebody")
-        id = f"approve-{truth.key.play_id}-{layer_id}-{look}"
+        command = m.ApprovePlay(
+            at=self._now(), layer_id=layer_id, iteration=iteration, decision=decision, by="somebody"
+        )
+        id = f"approve-{truth.key.play_id}-{m.run_name(layer_id, iteration)}-{look}"
         self._send(truth.key, "approve", command, id, times=self.plan.approve_times)
 
 

@@ -3,6 +3,7 @@
 The type names on the wire are in `codec`. Every event carries `at`; nothing here asks for time or chance (D8).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -46,6 +47,22 @@ class Driver(msgspec.Struct, frozen=True, rename="camel"):
     delivery: int
 
 
+def run_name(ref: str, iteration: tuple[int, ...]) -> str:
+    """Return what tells one run of a step from all others of its play: `<ref>`, in a loop `<ref>:<item>[.<item>]`."""
+    return f"{ref}:{'.'.join(map(str, iteration))}" if iteration else ref
+
+
+def shown_iteration(iteration: Sequence[int]) -> int | list[int] | None:
+    """Return an iteration as people see it: the item's number, in nested loops a list, outside of loops null."""
+    match list(iteration):
+        case []:
+            return None
+        case [number]:
+            return number
+        case numbers:
+            return numbers
+
+
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -70,12 +87,16 @@ class WakePlay(Command, frozen=True, kw_only=True):
 
 
 class ApprovePlay(Command, frozen=True, kw_only=True):
-    """Decide a pending approval; `layer_id` is the flowlet's id, its play-layer id or its ref (Q22)."""
+    """Decide a pending approval; `layer_id` is the flowlet's id or its ref (Q22), `iteration` the item of a loop.
+
+    Without an iteration it decides the first pending approval of that step.
+    """
 
     layer_id: str
     decision: Decision
     note: str = ""
     by: str = ""
+    iteration: tuple[int, ...] = ()
 
 
 class CancelPlay(Command, frozen=True, kw_only=True):
@@ -143,11 +164,15 @@ class CancelRequested(Event, frozen=True, kw_only=True):
 
 
 class LayerEvent(Event, frozen=True, kw_only=True):
-    """A fact about one step; `order` is its place among the flow's steps (by index, then as listed)."""
+    """A fact about one step; `order` is its place among the flow's steps (by index, then as listed).
+
+    `iteration` has the number of the item in each loop around the step, the outermost first; empty outside of loops.
+    """
 
     ref: str
     layer_id: str
     order: int = 0
+    iteration: tuple[int, ...] = ()
 
 
 class ApprovalDecided(LayerEvent, frozen=True, kw_only=True):
@@ -214,6 +239,26 @@ class LayerFailed(LayerEvent, frozen=True, kw_only=True):
     announced: bool = False
 
 
+class LayerIterating(LayerEvent, frozen=True, kw_only=True):
+    """An iterator begins to hand out its items, `batch_size` at once; it ends with a LayerCompleted.
+
+    `collects` names what aggregators will ask of the items: `<ref>` or `<ref>.<field>`.
+    """
+
+    items: list[Any] = []
+    batch_size: int = 1
+    collects: tuple[str, ...] = ()
+
+
+class ItemEnded(LayerEvent, frozen=True, kw_only=True):
+    """All steps of one item have ended; `ref` is the iterator's, the last number of `iteration` the item's.
+
+    `failed` tells that a failure in it stands, so that no further batch follows.
+    """
+
+    failed: bool = False
+
+
 class PlayCompleted(Event, frozen=True, kw_only=True):
     """The play ended without an unhandled failure; `state` is DONE, SKIP or FILTERED."""
 
@@ -254,6 +299,8 @@ PlayEvent = (
     | LayerRetrying
     | LayerCompleted
     | LayerFailed
+    | LayerIterating
+    | ItemEnded
     | PlayCompleted
     | PlayFailed
     | PlaySnapshot

@@ -15,6 +15,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     after: dict[str, int] = {}
 
 
+# So many steps of a play are answered at most at once.
+PLAY_LAYERS_MAX = 1_000
+
+
 class Page(msgspec.Struct, frozen=True, rename="camel"):
     """Which part of a list: zero-based page and its size (spec flow8 section 2)."""
 
@@ -62,9 +66,11 @@ class GetPlay(Query, frozen=True, kw_only=True, tag="play.get"):
 
 
 class ListPlayLayers(Query, frozen=True, kw_only=True, tag="play.layers"):
-    """The recorded steps of a play, by index, then order in the flow."""
+    """A page of the recorded steps of a play, by index, then order in the flow, then item of their loops."""
 
     play_id: str
+    page: Page = Page(size=PLAY_LAYERS_MAX)
+    ref: str | None = None
 
 
 class ListStalePlays(

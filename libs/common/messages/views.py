@@ -31,7 +31,10 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One step of a play; `layer_id` is the flowlet's id (Q22)."""
+    """One step of a play; `layer_id` is the flowlet's id (Q22).
+
+    In a loop `iteration` is the number of the item, in nested loops the list of numbers, the outermost first.
+    """
 
     id: str
     layer_id: str
@@ -45,6 +48,7 @@ class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     error_code: str | None = None
     attempts: int = 0
     approval: dict[str, Any] | None = None
+    iteration: int | list[int] | None = None
 
 
 class BackfillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from libs.expressions import OUTPUT_BYTES_MAX, number_of, truthy
+from libs.expressions.values import value_at
 from services.executor.modules.contract import Module, ModuleFailed, PureModule, Step
 from services.executor.modules.language import each, text_of
 
@@ -125,18 +126,6 @@ class ArrayUnique(PureModule[ArrayUniqueArgs]):
         for item in args.items:
             firsts.setdefault(_identity(value_at(item, args.by)), item)
         return _listed(list(firsts.values()))
-
-
-def value_at(item: Any, path: str) -> Any:
-    """Return what stands at a dotted path below an element; null when nothing does."""
-    for name in path.split(".") if path else ():
-        if isinstance(item, dict):
-            item = item.get(name)
-        elif isinstance(item, list) and name.isdecimal() and int(name) < len(item):
-            item = item[int(name)]
-        else:
-            return None
-    return item
 
 
 def _listed(items: list[Any]) -> dict[str, Any]:

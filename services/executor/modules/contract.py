@@ -1,6 +1,6 @@
 """What a module is: typed args in, JSON out, declared pure or with effects (design D6, spec flow8 section 17.9)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -35,12 +35,19 @@ class Wait(msgspec.Struct, frozen=True):
     out: Any
 
 
+class Loop(msgspec.Struct, frozen=True):
+    """The iterator's answer: the steps of its body run once for each of these items, `batch_size` of them at once."""
+
+    items: list[Any]
+    batch_size: int
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
 
     `seed` feeds whatever a module draws at random and is the same on every attempt (design D8). `group_id` and the
     rules for KV entries are the flow's (spec flow8 section 13). `secrets` are texts of secret entries that the args
-    read, which must not stand in a log.
+    read, which must not stand in a log. `collected` is what the steps that an aggregator names put out.
     """
 
     company_id: str
@@ -55,6 +62,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     kv_inherit: bool = True
     kv_conflict: KvConflict = "child"
     secrets: frozenset[str] = frozenset()
+    collected: Sequence[Any] = ()
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

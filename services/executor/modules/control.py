@@ -1,4 +1,4 @@
-"""Control flow: choose a way, count, wait (spec flow8 section 17.1, override 6)."""
+"""Control flow: choose a way, count, repeat, collect, wait (spec flow8 section 17.1, override 6)."""
 
 from decimal import Decimal
 from typing import Annotated, Any
@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from libs.expressions import truthy
-from services.executor.modules.contract import Module, ModuleFailed, PureModule, Step, Wait
+from services.executor.modules.contract import Loop, Module, ModuleFailed, PureModule, Step, Wait
 
 ITEMS_MAX = 100_000
+BATCH_SIZE_MAX = 1_000
 DELAY_MS_MAX = 365 * 24 * 3600 * 1000
 
 
@@ -102,8 +103,66 @@ class Delay(PureModule[DelayArgs]):
         return Wait(args.ms, out) if args.ms else out
 
 
+class IteratorArgs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Args of `iterator`."""
+
+    items: Annotated[list[Any], Meta(description="The list; JSON text of a list will do.")]
+    batch_size: Annotated[
+        int, Meta(ge=1, le=BATCH_SIZE_MAX, description="How many items run at once; batches run in sequence.")
+    ] = 1
+
+
+class Iterator(PureModule[IteratorArgs]):
+    """The same steps for every item of a list."""
+
+    app_id = "iterator"
+    docs = (
+        "Runs the steps after it once for every item: all with a higher index, up to the first `aggregator` that "
+        "collects from them, else to the end of the flow. They read `$prev.<ref>.item`, `.index` (from 0), `.total` "
+        f"and `.isLast`. At most {ITEMS_MAX:,} items. `batchSize` items run at once, and the next batch begins when "
+        "all of them have ended; when a step has failed no further batch begins. Put a `subflow` into the body to "
+        "spread the items over executors."
+    )
+    Args = IteratorArgs
+    args_example = {"items": ["a", "b", "c"], "batchSize": 2}
+    out_example = {"item": "c", "index": 2, "total": 3, "isLast": True}
+
+    def evaluate(self, args: IteratorArgs, step: Step) -> Loop:
+        """Return the loop. Raises ModuleFailed above ITEMS_MAX."""
+        if len(args.items) > ITEMS_MAX:
+            text = f"iterator: {len(args.items):,} items are more than {ITEMS_MAX:,}"
+            raise ModuleFailed(text, final=True)
+        return Loop(args.items, args.batch_size)
+
+
+class AggregatorArgs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Args of `aggregator`."""
+
+    source_ref: Annotated[str | list[str], Meta(description="The step to collect from, or a list of steps.")]
+    field: Annotated[str, Meta(description="Path of the field to collect; absent: the whole output.")] = ""
+
+
+class Aggregator(PureModule[AggregatorArgs]):
+    """What a step put out in all items of a loop, or several steps side by side."""
+
+    app_id = "aggregator"
+    docs = (
+        "Ends a loop and lists what the step `sourceRef` put out, in the order of the items; or what several steps "
+        "put out, in the order of their refs. Only runs that are DONE count. Both args stand as they are, without "
+        "expressions: which steps a loop repeats must be known before it runs."
+    )
+    Args = AggregatorArgs
+    args_example = {"sourceRef": "price", "field": "amount"}
+    out_example = {"items": [12, 30], "count": 2}
+    raw_args = frozenset({"sourceRef", "field"})
+
+    def evaluate(self, args: AggregatorArgs, step: Step) -> dict[str, Any]:
+        """Return what the engine has collected."""
+        return {"items": list(step.collected), "count": len(step.collected)}
+
+
 def _json_number(number: Decimal) -> int | float:
     return int(number) if number == number.to_integral_value() else float(number)
 
 
-MODULES: tuple[type[Module[Any]], ...] = (Router, Enumeration, Delay)
+MODULES: tuple[type[Module[Any]], ...] = (Router, Enumeration, Iterator, Aggregator, Delay)

@@ -8,12 +8,12 @@ from aiohttp import web
 from libs.common import codec, ids, subjects, trace
 from libs.common.errors import Invalid, NotFound, Refused, Unavailable
 from libs.common.messages import play as m
-from libs.common.messages.query import GetPlay, ListPlayLayers, ListPlays, Query
+from libs.common.messages.query import PLAY_LAYERS_MAX, GetPlay, ListPlayLayers, ListPlays, Page, Query
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway import bodies, paging
 from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
 from services.gateway.live import Seen, Test
-from services.gateway.operations import choice, moment, operation, text
+from services.gateway.operations import choice, moment, number, operation, text
 from services.gateway.parts import Parts
 from services.gateway.plays import Place, decision_in, end_in
 from services.gateway.positions import HEADER
@@ -31,6 +31,14 @@ FILTERS = (
 )
 
 
+LAYER_FILTERS = (
+    text("ref", "Only this step"),
+    number("page", "Which page, from 0"),
+    number("size", "How many on a page; more than 100 counts as 100", at_least=1),
+)
+TOTAL = "X-Total-Count"
+
+
 class ApproveFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of a decision."""
 
@@ -44,8 +52,12 @@ class _PlayRows(msgspec.Struct, frozen=True):
     total: int
 
 
+class _LayerRows(msgspec.Struct, frozen=True):
+    data: list[PlayLayerView]
+    total: int
+
+
 _approve_fields = msgspec.json.Decoder(ApproveFields)
-_decode_layers = msgspec.json.Decoder(list[PlayLayerView]).decode
 
 
 class PlayRoutes:
@@ -106,12 +118,22 @@ class PlayRoutes:
         answer = await self._ask(call, wish)
         return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
 
-    @operation(list[PlayLayerView])
+    @operation(list[PlayLayerView], query=LAYER_FILTERS)
     async def _layers(self, call: Call) -> web.Response:
-        """Return the steps of a play: their states, outputs and errors."""
-        wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call))
+        """Return the steps of a play: their states, outputs and errors.
+
+        A step in a loop stands there once for each item. A long list is answered in part; the header `X-Total-Count`
+        tells how long it is, `page` and `size` lead through it.
+        """
+        query = call.request.query
+        paged = "page" in query or "size" in query
+        page = paging.page_of(query) if paged else Page(size=PLAY_LAYERS_MAX)
+        ref = paging.text(query, "ref")
+        wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call), page=page, ref=ref)
         answer = await self._ask(call, wish)
-        return reply([whole_seconds(layer) for layer in _decode_layers(answer.data)], headers=answer.headers)
+        rows = answer.decode(_LayerRows)
+        headers = {**answer.headers, TOTAL: str(rows.total)}
+        return reply([whole_seconds(layer) for layer in rows.data], headers=headers)
 
     async def _ask(self, call: Call, wish: Query) -> Answer:
         return await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
@@ -152,15 +174,16 @@ class PlayRoutes:
             decision=fields.decision,
             note=note,
             by=call.caller.user_id,
+            iteration=gate.iteration,
         )
 
         def holds_decision(_state: str, data: bytes) -> bool:
-            return decision_in(codec.decode_commit(data, sequence=0).events, gate.ref) is not None
+            return decision_in(codec.decode_commit(data, sequence=0).events, gate) is not None
 
         seen = await self._command(place.key, "approve", command, holds_decision)
         if seen is None:
             raise Unavailable("the decision is stored and not yet applied; look at the play again")
-        decided = decision_in(codec.decode_commit(seen.data, sequence=0).events, gate.ref)
+        decided = decision_in(codec.decode_commit(seen.data, sequence=0).events, gate)
         if decided is None or (decided.by, decided.decision) != (command.by, command.decision):
             raise Refused(f"somebody else has decided on layer {shown(fields.layer_id)} just now")
         answer = ApprovalAnswered(

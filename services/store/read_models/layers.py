@@ -1,4 +1,4 @@
-"""The table `layers`: one row per step of a play that was reached."""
+"""The table `layers`: one row per step of a play that was reached, in a loop one for each item."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from services.store.read_models.text import storable
 
 COLUMNS = """play_id text, ref text, layer_id text, "order" integer, state text, started_at timestamptz,
     completed_at timestamptz, out text, error text, error_code text, attempts integer, approval text, waits_for text,
-    until timestamptz"""
+    until timestamptz, iteration integer[]"""
 
 
 def upsert(parameter: int) -> str:
@@ -22,12 +22,13 @@ def upsert(parameter: int) -> str:
     """
     return f"""
         insert into layers as t (play_id, ref, layer_id, "order", state, started_at, completed_at, out, error,
-            error_code, attempts, approval, waits_for, until)
+            error_code, attempts, approval, waits_for, until, iteration)
         select play_id, ref, layer_id, "order", state, started_at, completed_at, out::json, error,
-            error_code, attempts, approval::json, waits_for, until
+            error_code, attempts, approval::json, waits_for, until,
+            coalesce(iteration, '{{}}')
         from json_to_recordset(${parameter}::json) as row ({COLUMNS})
         where exists (select from moved)
-        on conflict (play_id, ref) do update set
+        on conflict (play_id, ref, iteration) do update set
             state = case when excluded.state = 'NEW' then t.state else excluded.state end,
             started_at = coalesce(t.started_at, excluded.started_at),
             completed_at = coalesce(excluded.completed_at, t.completed_at),
@@ -60,6 +61,7 @@ class LayerRow(msgspec.Struct, omit_defaults=True):
     approval: str | None = None
     waits_for: str | None = None
     until: datetime | None = None
+    iteration: tuple[int, ...] = ()
 
 
 def completed(row: LayerRow, event: m.LayerCompleted) -> None:
@@ -94,6 +96,13 @@ def started(row: LayerRow, event: m.LayerStarted) -> None:
     row.waits_for = row.until = None
     row.started_at = row.started_at or event.at
     row.attempts = max(row.attempts, event.attempt)
+
+
+def iterating(row: LayerRow, event: m.LayerIterating) -> None:
+    """Fold in the opening of a loop."""
+    row.state = "RUN"
+    row.waits_for = row.until = None
+    row.started_at = row.started_at or event.at
 
 
 def waiting(row: LayerRow, event: m.LayerWaiting) -> None:

@@ -88,7 +88,7 @@ class PlayFold:
 
     def __init__(self, row: PlayRow) -> None:
         self.row = row
-        self.layers: dict[str, LayerRow] = {}
+        self.layers: dict[tuple[str, tuple[int, ...]], LayerRow] = {}
 
 
 class PlaysBatch:
@@ -167,15 +167,17 @@ def _failed(play: PlayFold, event: m.PlayFailed) -> None:
 
 
 def _nothing(_play: PlayFold, _event: Any) -> None:
-    """Shows in no column: the state is in the commit's subject."""
+    """Shows in no column: the state is in the commit's subject, an item in the rows of its steps."""
 
 
 def _of_layer(fold: Callable[[LayerRow, Any], None]) -> Callable[[PlayFold, Any], None]:
     def folded(play: PlayFold, event: m.LayerEvent) -> None:
-        layer = play.layers.get(event.ref)
+        key = event.ref, event.iteration
+        layer = play.layers.get(key)
         if layer is None:
             layer = LayerRow(play.row.id, event.ref, event.layer_id, event.order, "NEW", 0)
-            play.layers[event.ref] = layer
+            layer.iteration = event.iteration
+            play.layers[key] = layer
         fold(layer, event)
 
     return folded
@@ -195,5 +197,7 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.LayerRetrying: _of_layer(layers.retrying),
     m.LayerCompleted: _of_layer(layers.completed),
     m.LayerFailed: _of_layer(layers.failed),
+    m.LayerIterating: _of_layer(layers.iterating),
+    m.ItemEnded: _nothing,
 }
 _KNOWN = frozenset(_FOLDS)

@@ -7,7 +7,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from services.executor.modules import arrays, log
+from libs.expressions.values import value_at
+from services.executor.modules import log
 from services.executor.modules.contract import Wait
 from services.executor.modules.control import DELAY_MS_MAX
 from tests.fixtures.modules import evaluated, failure
@@ -210,7 +211,7 @@ def test_array_unique_goes_by_a_field() -> None:
     ("path", "value"), [("a.1.b", 2), ("a.9", None), ("a.x", None), ("b.c", None), ("", {"a": [0, {"b": 2}]})]
 )
 def test_a_path_leads_to_a_value_or_to_nothing(path: str, value: Any) -> None:
-    assert arrays.value_at({"a": [0, {"b": 2}]}, path) == value
+    assert value_at({"a": [0, {"b": 2}]}, path) == value
 
 
 def test_csv_without_header_gives_lists() -> None:

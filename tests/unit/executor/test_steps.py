@@ -203,7 +203,7 @@ def test_chance_derives_from_seed_step_and_attempt() -> None:
 
 
 def scope(scene: Scene) -> Any:
-    return steps.scope_of(scene.play, scene.plan, "p", "a", AT, kv={})
+    return steps.scope_of(scene.play, scene.plan, "p", scene.plan.steps["a"], AT, kv={})
 
 
 def test_a_filter_that_cannot_be_evaluated_fails_the_step_for_good() -> None:
