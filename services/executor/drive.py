@@ -67,6 +67,7 @@ class Drive:
         self._plan = plan
         self._wake = asyncio.Event()
         self._news = False
+        self._steps = 0
         self._now_min = envelope.time
         self._attempts = Attempts(parts, key, plan, self.journal, self._now)
         self._effects = Effects(parts, self._attempts, self.journal, self._wake, self._now)
@@ -167,7 +168,7 @@ class Drive:
         """Run what is ready: pure steps here, effects in tasks after a barrier. Tell whether anything moved."""
         moved = False
         effects: list[tuple[Step, dict[str, Any]]] = []
-        for count, step in enumerate(ready):
+        for step in ready:
             if step in self._effects:
                 continue
             moved = True
@@ -180,7 +181,8 @@ class Drive:
                 if not await self.journal.commit():
                     return True
                 now = self._now()
-            if count % PURE_STEPS_PER_TURN == PURE_STEPS_PER_TURN - 1:
+            self._steps += 1
+            if self._steps % PURE_STEPS_PER_TURN == 0:
                 await asyncio.sleep(0)
         if effects and await self.journal.commit():
             for step, args in effects:
