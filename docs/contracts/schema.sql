@@ -36,6 +36,25 @@ create table audit (
     constraint audit_pkey PRIMARY KEY (stream, sequence)
 );
 
+create table channel_requests (
+    channel_id text not null,
+    slot integer not null,
+    n bigint not null,
+    company_id text not null,
+    id text not null,
+    route_id text not null,
+    at timestamp with time zone not null,
+    method text not null,
+    path text not null,
+    status integer not null,
+    play_ids text not null,
+    duration_ms double precision not null,
+    headers json not null,
+    ip text not null,
+    body_bytes bigint not null,
+    constraint channel_requests_pkey PRIMARY KEY (channel_id, slot)
+);
+
 create table channels (
     id text not null,
     company_id text not null,
@@ -205,6 +224,8 @@ create table users (
 CREATE INDEX api_keys_by_company ON api_keys USING btree (company_id, issued_at, id);
 CREATE INDEX audit_by_company ON audit USING btree (company_id, at DESC, sequence DESC);
 CREATE INDEX audit_by_entity ON audit USING btree (company_id, entity_type, entity_id, sequence DESC);
+CREATE INDEX channel_requests_by_age ON channel_requests USING btree (at);
+CREATE INDEX channel_requests_by_channel ON channel_requests USING btree (company_id, channel_id, n DESC);
 CREATE INDEX channels_by_company ON channels USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX flows_by_company ON flows USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX flows_by_group ON flows USING btree (company_id, group_id) WHERE ((group_id IS NOT NULL) AND (NOT deleted));

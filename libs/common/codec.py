@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, channel, flow, group, key, kv, module, play, schedule
+from libs.common.messages import access, channel, flow, group, key, kv, module, play, request, schedule
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -73,6 +73,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.channel.route.added.v1": channel.RouteAdded,
     "headrace.channel.route.updated.v1": channel.RouteUpdated,
     "headrace.channel.route.deleted.v1": channel.RouteDeleted,
+    "headrace.request.recorded.v1": request.RequestRecorded,
     "headrace.kv.set.v1": kv.KvSet,
     "headrace.kv.deleted.v1": kv.KvDeleted,
     "headrace.module.announced.v1": module.ModuleAnnounced,

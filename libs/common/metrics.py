@@ -56,6 +56,14 @@ PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet p
 PROJECTED = Counter("headrace_projected_total", "Messages projected", ("stream",))
 SWEPT = Counter("headrace_revived_total", "Plays the sweep asked to revive")
 
+CHANNELS_OPEN = Gauge("headrace_channels_open", "Channels whose port this gateway serves")
+CHANNEL_REQUESTS = Counter(
+    "headrace_channel_requests_total", "Requests and frames of channels answered", ("status",)
+)
+CHANNEL_UNRECORDED = Counter(
+    "headrace_channel_requests_unrecorded_total", "Requests of channels answered and not recorded"
+)
+
 _ENDED = {state: PLAYS.labels(state) for state in ("DONE", "FAIL", "SKIP", "FILTERED")}
 
 

@@ -11,6 +11,8 @@ DEFINITIONS = "DEFINITIONS"
 SCHEDULES = "SCHEDULES"
 # Keeps the newest message of each subject and nothing older (ADR 23).
 KV = "KV"
+# What came in over channels; forgets by age and number.
+REQUESTS = "REQUESTS"
 # Keeps the newest copy of each chunk of a big value.
 PAYLOADS = "PAYLOADS"
 WORK_VERBS = ("start", "wake", "release", "revive", "carry")
@@ -173,6 +175,11 @@ def payload_chunks(company_id: str, digest: str) -> str:
 def key_use(company_id: str, key_id: str) -> str:
     """Return the subject whose last message tells when an API key was last seen in use."""
     return f"evt.keyuse.{company_id}.{key_id}"
+
+
+def requests(company_id: str, channel_id: str) -> str:
+    """Return the subject of the records of what a channel was asked."""
+    return f"evt.request.{company_id}.{channel_id}"
 
 
 class ScheduleKey(NamedTuple):

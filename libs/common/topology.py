@@ -8,6 +8,7 @@ from libs.common import subjects
 from libs.common.bus import Bus
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
+from libs.common.messages.request import REQUEST_DAYS_MAX, REQUESTS_PER_CHANNEL_MAX
 
 DAY_NS = 86_400 * 1_000_000_000
 SECOND_NS = 1_000_000_000
@@ -66,6 +67,13 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "subjects": ["evt.kv.>", "evt.keyuse.>"],
         "max_msgs_per_subject": 1,
     }
+    requests = {
+        **common,
+        "name": subjects.REQUESTS,
+        "subjects": ["evt.request.>"],
+        "max_age": REQUEST_DAYS_MAX * DAY_NS,
+        "max_msgs_per_subject": REQUESTS_PER_CHANNEL_MAX,
+    }
     schedules = {
         **common,
         "name": subjects.SCHEDULES,
@@ -83,7 +91,7 @@ def streams(config: Config) -> list[dict[str, Any]]:
         # Longer than any message that names them: writers renew what is older than an hour.
         "max_age": (config.log_days + 1) * DAY_NS,
     }
-    return [*plays, definitions, latest, schedules, payloads]
+    return [*plays, definitions, latest, requests, schedules, payloads]
 
 
 def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:

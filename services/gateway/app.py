@@ -10,6 +10,7 @@ from libs.common.bus import Bus
 from libs.common.clock import SystemClock
 from libs.common.config import Config
 from libs.common.health import Check, Health
+from services.gateway.channels.channels import Channels
 from services.gateway.cors import Origins
 from services.gateway.flow_like import hub as hubs
 from services.gateway.flow_like import table as flow_like
@@ -73,6 +74,8 @@ class App:
     def __init__(self, config: Config, bus: Bus, health: Health) -> None:
         self._config = config
         self._parts = assemble(config, bus, SystemClock(), health)
+        parts = self._parts
+        self._channels = Channels(config, bus, parts.clock, parts.channels, parts.starts)
         self._runner: web.ServerRunner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -98,13 +101,14 @@ class App:
         )
         await site.start()
         self._sites.append(site)
+        await self._channels.start()
         log.info("listening", host=config.host, port=self.port)
 
     async def stop(self) -> None:
         """Accept nothing more, tell sockets and waiting callers, finish the requests under way. Twice is harmless."""
         while self._sites:
             await self._sites.pop().stop()
-        await asyncio.gather(self._parts.feeds.stop(), self._parts.live.stop())
+        await asyncio.gather(self._channels.stop(), self._parts.feeds.stop(), self._parts.live.stop())
         if self._runner is not None:
             await self._runner.cleanup()
         await self._parts.channels.stop()

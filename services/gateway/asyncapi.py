@@ -122,6 +122,7 @@ _PARTS = {
     "scope": "The entry's scope",
     "scopeKey": "The flow or group that the entry belongs to, `-` for none",
     "key": "An API key's id",
+    "channel": "A channel's id",
     "schedule": "A schedule's id",
     "noun": "What it is about, such as `flow`",
 }
@@ -201,6 +202,11 @@ def _bus_channels() -> Json:
         "sessions": (subjects.session("{digest}"), "An open session", _types("session")),
         "kvEntries": (subjects.kv(company, "{scope}", "{scopeKey}", one), "A KV entry", _types("kv")),
         "keyUses": (subjects.key_use(company, "{key}"), "When a key was last used", ["headrace.key.used.v1"]),
+        "channelRequests": (
+            subjects.requests(company, "{channel}"),
+            "What a channel was asked: batches of records",
+            _types("request"),
+        ),
         "schedules": (schedule.events, "A schedule, whole, with each event", _types("schedule")),
         "scheduleFires": (schedule.fire, "What a schedule's timer sends", ["headrace.schedule.wake.v1"]),
         "scheduleTimers": (schedule.timer, "A schedule's one durable timer", ["headrace.schedule.wake.v1"]),

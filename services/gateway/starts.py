@@ -57,9 +57,8 @@ class Outcome(NamedTuple):
 class Begun:
     """A play whose start is in the log. `close` it when nobody waits any more."""
 
-    def __init__(self, live: Live, payloads: Payloads, key: subjects.PlayKey, waiter: Waiter | None) -> None:
-        self._live = live
-        self._payloads = payloads
+    def __init__(self, starts: "Starts", key: subjects.PlayKey, waiter: Waiter | None) -> None:
+        self._starts = starts
         self._waiter = waiter
         self.key = key
 
@@ -80,9 +79,11 @@ class Begun:
         """
         assert self._waiter is not None, "started without a wait"
         # A lost message, or one that came while this call gave up, is in the stream.
-        seen = await self._waiter.seen(within_s) or await self._live.last(self.key)
+        seen = await self._waiter.seen(within_s) or await self._starts.live.last(self.key)
         if seen is None:
             return Outcome(RUNNING)
+        # Whoever was told of the end finds it in the read models (D11).
+        self._starts.note(self.key, seen.sequence)
         if seen.state in TERMINAL:
             return await self._ended(seen)
         return Outcome(seen.state if _settled(seen.state, seen.data) else RUNNING)
@@ -93,7 +94,7 @@ class Begun:
             raise Unavailable("the play has ended; its end cannot be read right now")
         if isinstance(end, PlayFailed):
             return Outcome(seen.state, None, end.error, end.error_code)
-        return Outcome(seen.state, (await self._payloads.whole(end, self.key.company_id)).out)
+        return Outcome(seen.state, (await self._starts.payloads.whole(end, self.key.company_id)).out)
 
     def close(self) -> None:
         """Stop waiting. Closing twice is harmless."""
@@ -118,9 +119,13 @@ class Starts:
         self._clock = clock
         self._definitions = definitions
         self._plays = plays
-        self._live = live
+        self.live = live
         self._positions = positions
-        self._payloads = payloads
+        self.payloads = payloads
+
+    def note(self, key: subjects.PlayKey, sequence: int) -> None:
+        """Have later questions of the play's company wait until this much of its stream is projected."""
+        self._positions.note(key.company_id, subjects.plays_stream(key.shard), sequence)
 
     async def runnable(self, company_id: str, flow_id: str) -> Definition:
         """Return a flow that may run. Raises NotFound (FLOW_NOT_FOUND), Refused (FLOW_DISABLED)."""
@@ -137,20 +142,20 @@ class Starts:
         """
         key = self._plays.key(start.company_id, start.flow.id, start.play_id or ids.new_id())
         # Before the append: what happens right after it must not be missed.
-        waiter = await self._live.waiter(key, _settled) if wait else None
+        waiter = await self.live.waiter(key, _settled) if wait else None
         try:
             if not start.play_id or await self._plays.requested(key) is None:
                 await self._append(key, start)
             elif waiter is not None:
                 # The play may have ended before this wait began.
-                seen = await self._live.last(key)
+                seen = await self.live.last(key)
                 if seen is not None:
                     waiter.offer(seen)
         except BaseException:
             if waiter is not None:
                 waiter.close()
             raise
-        return Begun(self._live, self._payloads, key, waiter)
+        return Begun(self, key, waiter)
 
     async def _append(self, key: subjects.PlayKey, start: Start) -> None:
         command = StartPlay(
@@ -170,7 +175,7 @@ class Starts:
             traceparent=trace.current_traceparent(),
         )
         try:
-            body = await self._payloads.encode_message(
+            body = await self.payloads.encode_message(
                 command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
             )
             appended = await self._bus.append(
@@ -180,7 +185,7 @@ class Starts:
             raise Unavailable(
                 f"the log did not confirm play {key.play_id} in time; it may start all the same"
             ) from error
-        self._positions.note(key.company_id, subjects.plays_stream(key.shard), appended.sequence)
+        self.note(key, appended.sequence)
 
 
 class _RawEvent(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from libs.common import rpc, subjects
 from libs.common.bus import Bus
 from libs.common.cipher import Cipher
-from libs.common.messages import channel, flow, group, key, kv, query, user, version
+from libs.common.messages import channel, flow, group, key, kv, query, request, user, version
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
 from services.store.audit import Audit
@@ -145,8 +145,12 @@ def _of_channels(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers
         ),
         Answers(
             subjects.query("channel"),
-            channel.AnyChannelQuery,
-            {channel.ListChannels: channels.page, channel.GetChannel: channels.get},
+            channel.AnyChannelQuery | request.ListRequests,
+            {
+                channel.ListChannels: channels.page,
+                channel.GetChannel: channels.get,
+                request.ListRequests: channels.requests,
+            },
         ),
     ]
 

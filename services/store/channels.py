@@ -33,13 +33,18 @@ from libs.common.messages.channel import (
 )
 from libs.common.messages.flow import FlowEvent
 from libs.common.messages.query import Reply, Rows
+from libs.common.messages.request import ListRequests, RequestView
 from services.store.claims import PERMANENT, Claims
+from services.store.database import Row
 from services.store.domain import channel as rules
 from services.store.domain import channel_route as route_rules
 from services.store.domain.names import is_permanent_id
 from services.store.ledger import Decided, Ledger, Stand, check_command
 from services.store.listing import Listing, Where
 
+_REQUEST = """
+    id, channel_id, route_id, method, path, status, play_ids, duration_ms, headers, ip, body_bytes, at
+"""
 EVERY_CHANNEL = subjects.definition("channel", "*", "*")
 
 
@@ -100,6 +105,15 @@ class Channels:
         if row is None:
             raise NotFound(f"there is no channel {query.channel_id[:80]}", code="CHANNEL_NOT_FOUND")
         return msgspec.json.decode(row["shown"], type=ChannelView)
+
+    async def requests(self, query: ListRequests) -> Rows:
+        """Return a page of what a channel was asked, newest first. Raises NotFound (CHANNEL_NOT_FOUND)."""
+        await self.get(
+            GetChannel(company_id=query.company_id, after=query.after, channel_id=query.channel_id)
+        )
+        where = Where(query.company_id).add("channel_id = ", query.channel_id).add("at >= ", query.since)
+        rows, total = await self._listing.page(_REQUEST, "channel_requests", where, "n desc", query.page)
+        return Rows([_request(row) for row in rows], total)
 
     async def _decide(self, command: AnyChannelCommand, known: Channel | None) -> ChannelEvent:
         match command:
@@ -162,6 +176,25 @@ class Channels:
         if known is None or not isinstance(known.event, FlowEvent) or known.event.flow.deleted:
             return None
         return flow_id
+
+
+def _request(row: Row) -> RequestView:
+    play_ids = tuple(row["play_ids"].split(",")) if row["play_ids"] else ()
+    return RequestView(
+        id=row["id"],
+        channel_id=row["channel_id"],
+        route_id=row["route_id"] or None,
+        method=row["method"],
+        path=row["path"],
+        status=row["status"],
+        play_id=play_ids[0] if play_ids else None,
+        play_ids=play_ids,
+        duration=row["duration_ms"],
+        headers=msgspec.json.decode(row["headers"]),
+        ip=row["ip"],
+        body_bytes=row["body_bytes"],
+        timestamp=row["at"],
+    )
 
 
 def _is(stand: Stand, channel: Channel) -> bool:

@@ -19,6 +19,7 @@ from services.store.read_models.dead_letters import DeadLetter
 from services.store.read_models.definitions import NOUNS, DefinitionsBatch
 from services.store.read_models.kv import KvBatch
 from services.store.read_models.plays import PlaysBatch
+from services.store.read_models.requests import RequestsBatch
 from services.store.read_models.schedules import SchedulesBatch
 
 BATCH_MESSAGES_MAX = 1_000
@@ -147,6 +148,7 @@ def projections(shards: int, payloads: Payloads) -> list[Projection]:
     return [
         Projection(subjects.DEFINITIONS, filters, DefinitionsBatch),
         Projection(subjects.KV, ["evt.kv.>", "evt.keyuse.>"], KvBatch),
+        Projection(subjects.REQUESTS, ["evt.request.>"], RequestsBatch),
         Projection(subjects.SCHEDULES, ["evt.schedule.>"], SchedulesBatch),
         *(
             Projection(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
-from libs.common.messages import access, channel, flow, group, key, kv, module, play
+from libs.common.messages import access, channel, flow, group, key, kv, module, play, request
 from libs.common.messages.origin import Origin
 from tests.contract.example_schedules import schedule_messages
 
@@ -329,7 +329,23 @@ def channel_events() -> list[msgspec.Struct]:
     )
     facts: dict[str, Any] = {"at": later(10), "by": USER, "origin": ORIGIN, "channel": made}
     gone = msgspec.structs.replace(made, deleted=True, enabled=False, port=None)
+    recorded = request.RequestRecorded(
+        at=later(10),
+        id=ENTRY,
+        company_id=COMPANY,
+        channel_id=CHANNEL,
+        route_id=ROUTE,
+        method="POST",
+        path="/orders/north",
+        status=200,
+        duration_ms=4.25,
+        play_ids=(PLAY,),
+        headers={"content-type": "application/json", "authorization": "[redacted]"},
+        ip="203.0.113.7",
+        body_bytes=120,
+    )
     return [
+        recorded,
         channel.ChannelCreated(**facts),
         channel.ChannelUpdated(**facts),
         channel.ChannelDeleted(**{**facts, "channel": gone}),

@@ -33,6 +33,7 @@ SUBJECTS = {
     SCHEDULE.timer,
     f"live{SCHEDULE.events.removeprefix('evt')}",
     subjects.kv("<company>", "<scope>", "<scopeKey>", "<id>"),
+    subjects.requests("<company>", "<channel>"),
     subjects.key_use("<company>", "<key>"),
     subjects.payload_chunks("<company>", "<digest>").replace("*", "<n>"),
 }

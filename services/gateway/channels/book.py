@@ -46,6 +46,11 @@ class ChannelBook:
         """Return the channels that are not deleted."""
         return tuple(self._channels.values())
 
+    def newest(self, channel: Channel) -> Channel:
+        """Return a channel as it is now; one that is deleted is told so and disabled."""
+        known = self._channels.get((channel.company_id, channel.id))
+        return known or msgspec.structs.replace(channel, deleted=True, enabled=False, port=None)
+
     def of_company(self, company_id: str, kind: str) -> list[Channel]:
         """Return the enabled channels of one company and kind, oldest first."""
         found = [

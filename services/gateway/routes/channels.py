@@ -1,5 +1,6 @@
 """`/api/channels` and their routes: where outside callers start flows (spec flow8 section 14)."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from libs.common.messages.channel import (
     UpdateChannel,
     UpdateRoute,
 )
+from libs.common.messages.request import REQUEST_DAYS_MAX, ListRequests, RequestView
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import choice, operation, switch
@@ -35,6 +37,11 @@ from services.gateway.store import Answer
 
 class _Rows(msgspec.Struct, frozen=True):
     data: list[ChannelSummary]
+    total: int
+
+
+class _RequestRows(msgspec.Struct, frozen=True):
+    data: list[RequestView]
     total: int
 
 
@@ -56,6 +63,7 @@ class ChannelRoutes:
             Route("GET", "/api/channels/{id}", self._get, "read"),
             Route("PUT", "/api/channels/{id}", self._update, "edit"),
             Route("DELETE", "/api/channels/{id}", self._delete, "edit"),
+            Route("GET", "/api/channels/{id}/requests", self._list_requests, "read"),
             Route("GET", "/api/channels/{id}/routes", self._list_routes, "read"),
             Route("POST", "/api/channels/{id}/routes", self._add_route, "edit"),
             Route("GET", "/api/channels/{id}/routes/{routeId}", self._get_route, "read"),
@@ -123,6 +131,24 @@ class ChannelRoutes:
         command = DeleteChannel(**self._wish(call), channel_id=_channel_id(call))
         answer = await self._parts.store.order("channel", command)
         return reply(Deleted(id=command.channel_id), headers=answer.headers)
+
+    @operation(RequestView, page=True)
+    async def _list_requests(self, call: Call) -> web.Response:
+        """List what a channel was asked lately, newest first.
+
+        Bodies are not kept, nor the values of headers that carry secrets.
+        """
+        page = paging.page_of(call.request.query)
+        wish = ListRequests(
+            company_id=call.caller.company_id,
+            page=page,
+            channel_id=_channel_id(call),
+            since=self._parts.clock.now() - timedelta(days=REQUEST_DAYS_MAX),
+        )
+        answer = await self._parts.store.ask("channel", wish, header=call.request.headers.get(HEADER))
+        rows = answer.decode(_RequestRows)
+        envelope = paging.envelope([whole_seconds(row) for row in rows.data], total=rows.total, page=page)
+        return reply(envelope, headers=answer.headers)
 
     # ── routes ──────────────────────────────────────────────────────────────────────────────────────
 
