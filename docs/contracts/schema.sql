@@ -167,6 +167,19 @@ create table migrations (
     constraint migrations_pkey PRIMARY KEY (number)
 );
 
+create table pats (
+    id text not null,
+    company_id text not null,
+    user_id text not null,
+    name text not null,
+    permissions integer not null,
+    revoked boolean not null,
+    created_at timestamp with time zone not null,
+    valid_until timestamp with time zone,
+    sequence bigint not null,
+    constraint pats_pkey PRIMARY KEY (id)
+);
+
 create table plays (
     id text not null,
     company_id text not null,
@@ -218,6 +231,7 @@ create table users (
     created_at timestamp with time zone not null,
     updated_at timestamp with time zone not null,
     sequence bigint not null,
+    username text not null default ''::text,
     constraint users_pkey PRIMARY KEY (id)
 );
 
@@ -232,6 +246,7 @@ CREATE INDEX flows_by_group ON flows USING btree (company_id, group_id) WHERE ((
 CREATE INDEX flows_by_permanent_id ON flows USING btree (company_id, permanent_id);
 CREATE INDEX groups_by_company ON groups USING btree (company_id, index, created_at, id) WHERE (NOT deleted);
 CREATE INDEX kv_by_key ON kv USING btree (company_id, scope, scope_key, key, id);
+CREATE INDEX pats_by_user ON pats USING btree (company_id, user_id, created_at, id) WHERE (NOT revoked);
 CREATE INDEX plays_by_company ON plays USING btree (company_id, created_at DESC, id DESC);
 CREATE INDEX plays_by_company_state ON plays USING btree (company_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
 CREATE INDEX plays_by_flow ON plays USING btree (company_id, flow_id, created_at DESC, id DESC);
@@ -242,3 +257,4 @@ CREATE INDEX schedules_by_company ON schedules USING btree (company_id, created_
 CREATE INDEX schedules_by_wake ON schedules USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 CREATE INDEX users_by_company ON users USING btree (company_id, created_at, id);
 CREATE INDEX users_by_email ON users USING btree (lower(email), created_at, id);
+CREATE INDEX users_by_username ON users USING btree (lower(username)) WHERE (username <> ''::text);

@@ -11,7 +11,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from libs.common.errors import Invalid
-from libs.common.messages import access, channel, flow, group, key, kv, module, play, request, schedule
+from libs.common.messages import (
+    access,
+    channel,
+    flow,
+    grant,
+    group,
+    key,
+    kv,
+    module,
+    pat,
+    play,
+    request,
+    schedule,
+    token_key,
+)
 
 CONTENT_TYPE_EVENT = "application/cloudevents+json"
 CONTENT_TYPE_BATCH = "application/cloudevents-batch+json"
@@ -64,6 +78,13 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.key.issued.v1": key.KeyIssued,
     "headrace.key.revoked.v1": key.KeyRevoked,
     "headrace.key.used.v1": key.KeyUsed,
+    "headrace.grant.opened.v1": grant.GrantOpened,
+    "headrace.grant.refreshed.v1": grant.GrantRefreshed,
+    "headrace.grant.ended.v1": grant.GrantEnded,
+    "headrace.refresh.issued.v1": grant.RefreshIssued,
+    "headrace.pat.issued.v1": pat.PatIssued,
+    "headrace.pat.revoked.v1": pat.PatRevoked,
+    "headrace.tokenkey.changed.v1": token_key.TokenKeysChanged,
     "headrace.group.created.v1": group.GroupCreated,
     "headrace.group.updated.v1": group.GroupUpdated,
     "headrace.group.deleted.v1": group.GroupDeleted,
@@ -295,6 +316,11 @@ def upcast(
         type_name, step = steps[type_name]
         data = step(data)
     return msgspec.convert(data, TYPES[type_name])
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """Encode any struct or JSON value as a part of another."""
+    return msgspec.Raw(_encode(value))
 
 
 def encode(value: Any) -> bytes:

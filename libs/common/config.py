@@ -68,6 +68,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     storage_file_bytes_max: int = 104_857_600
     storage_company_bytes_max: int = 10_737_418_240
     jobs_auth: str = ""
+    registration: Literal["open", "closed"] = "open"
+    access_token_s: int = 3_600
+    refresh_token_days: float = 30.0
+    sign_in_failures_account_max: int = 10
+    sign_in_failures_address_max: int = 60
+    sign_in_window_s: float = 600.0
     hub_file: str = ""
     public_url: str = ""
     otlp_endpoint: str = ""

@@ -14,7 +14,21 @@ DAY_NS = 86_400 * 1_000_000_000
 SECOND_NS = 1_000_000_000
 DUPLICATE_WINDOW_S = 120
 MAX_ACK_PENDING = 200_000
-DEFINITION_NOUNS = ("flow", "group", "company", "user", "session", "claim", "key", "module", "channel")
+DEFINITION_NOUNS = (
+    "flow",
+    "group",
+    "company",
+    "user",
+    "session",
+    "claim",
+    "key",
+    "module",
+    "grant",
+    "refresh",
+    "pat",
+    "tokenkey",
+    "channel",
+)
 WORK_CONSUMER = "executor-work"
 CONTROL_CONSUMER = "executor-control"
 FIRE_CONSUMER = "scheduler-fire"

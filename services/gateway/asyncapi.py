@@ -106,7 +106,9 @@ FRAMES: dict[str, type[Frame]] = {
     "play:failed": PlayFailedFrame,
 }
 _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type: ignore[arg-type]
-_NOUNS = ("flow", "group", "company", "user", "key", "module", "channel")
+_NOUNS = (
+    "flow", "group", "company", "user", "key", "module", "channel", "grant", "refresh", "pat", "tokenkey",
+)  # fmt: skip
 _COMMANDS = frozenset({"start", "wake", "approve", "cancel", "revive"})
 _PARTS = {
     "shard": "The play's shard, from 0",

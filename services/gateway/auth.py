@@ -5,7 +5,6 @@ Both are cached and kept current by the republished messages, so a logout, a new
 every gateway within milliseconds. API keys are `keys`' business.
 """
 
-import hashlib
 from collections import OrderedDict
 from datetime import datetime
 from typing import NamedTuple
@@ -28,8 +27,12 @@ from libs.common.messages.access import (
     UserUpdated,
 )
 from libs.common.messages.origin import Origin
+from services.gateway import credentials
+from services.gateway.access_tokens import AccessTokens
+from services.gateway.digests import digest_of
 from services.gateway.keys import ApiKeys
 from services.gateway.latest import Latest
+from services.gateway.pats import PersonalTokens
 from services.gateway.principal import Principal
 
 COOKIE = "sid"
@@ -65,10 +68,14 @@ class Auth:
         self._users = Latest(bus, "user", _user, entries_max=USERS_MAX, replicated=replicated)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self.keys = ApiKeys(config, bus, clock, self._users)
+        self.tokens = AccessTokens(config, bus, clock, self._users)
+        self.pats = PersonalTokens(config, bus, clock, self._users)
 
     async def start(self) -> None:
         """Follow logouts, revoked keys and changed users. Raises Invalid when a configured secret cannot sign."""
         await self.keys.start()
+        await self.tokens.start()
+        await self.pats.start()
         await self._sessions.start()
         await self._users.start()
 
@@ -77,29 +84,41 @@ class Auth:
         await self.keys.stop()
 
     async def identify(self, request: web.BaseRequest, *, socket: bool = False) -> Principal:
-        """Return the caller of a request: by API key, or by session. A socket may bring its key as `?token=`.
+        """Return the caller of a request: by a token of any kind, or by session. A socket may bring one as `?token=`.
 
         Raises Unauthorized without a credential that holds, Forbidden for a key that is for MCP alone.
         """
         headers = request.headers
-        authorization = headers.get("Authorization")
-        if authorization is not None:
-            kind, _, token = authorization.partition(" ")
-            if kind.lower() != "bearer":
-                raise Unauthorized("this credential does not hold")
-            return await self._by_key(token.strip())
-        if socket and (token := request.query.get("token", "")):
-            return await self._by_key(token)
+        credential = credentials.credential_of(request)
+        if credential is None and socket and (token := request.query.get("token", "")):
+            credential = credentials.classified(token)
+        if credential is not None:
+            return await self._by_token(credential)
         secret = cookie_value(headers.get("Cookie", ""), COOKIE)
         if not secret:
             raise Unauthorized("log in first")
         return await self.by_session(secret)
+
+    async def _by_token(self, credential: credentials.Credential) -> Principal:
+        match credential.kind:
+            case "access":
+                return await self.tokens.holder(credential.token)
+            case "pat":
+                return await self.pats.holder(credential.token)
+            case "app":
+                raise Unauthorized("this app's key does not hold")
+            case "key":
+                return await self._by_key(credential.token)
 
     async def _by_key(self, token: str) -> Principal:
         principal = await self.keys.holder(token)
         if "standard" not in principal.scopes:
             raise Forbidden("this API key is for MCP alone")
         return principal
+
+    async def user(self, company_id: str, user_id: str) -> User | None:
+        """Return a user as the log has them, None when there is none. Raises Unavailable."""
+        return await self._users.get(subjects.definition("user", company_id, user_id))
 
     def user_changed(self, company_id: str, user_id: str, sequence: int) -> None:
         """Take note that a user is now at least as new as this place in DEFINITIONS."""
@@ -159,11 +178,6 @@ class Auth:
         if self._config.cookie_domain:
             parts.append(f"Domain={self._config.cookie_domain}")
         return "; ".join(parts)
-
-
-def digest_of(secret: str) -> str:
-    """Return the name under which a session is stored; the secret itself is stored nowhere."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def cookie_value(header: str, name: str) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from libs.common.errors import Forbidden
 from libs.common.messages.access import Permission
+from libs.common.messages.pat import ALL
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +18,15 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     permissions: frozenset[Permission]
     scopes: frozenset[str] = frozenset()
     key_id: str = ""
+    # The sign-in behind an access token.
+    grant_id: str = ""
+    # A personal access token's (spec flow-like section 2.2); other credentials may all that the role may.
+    pat_bits: int = ALL
+
+    def must_reach(self, bits: int) -> None:
+        """Raise Forbidden unless the caller's personal access token, if it is one, holds one of these permissions."""
+        if not self.pat_bits & (ALL | bits):
+            raise Forbidden("this personal access token does not hold the permission for that")
 
     def must(self, permission: Permission) -> None:
         """Raise Forbidden unless the caller's role holds this permission."""

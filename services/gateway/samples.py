@@ -88,6 +88,16 @@ NAMED: dict[str, Any] = {
 BODIES: dict[str, Any] = {
     "Credentials": {"email": "ada@example.test", "password": "correct horse battery staple"},
     "KeyFields": {"name": "build server", "scopes": ["standard"]},
+    "Login": {"email": "ada@example.test", "password": "correct horse battery staple"},
+    "Registration": {
+        "email": "ada@example.test",
+        "password": "correct horse battery staple",
+        "username": "ada",
+        "name": "Ada",
+    },
+    "RefreshBody": {"refresh_token": "b3BhcXVl"},
+    "UserPatch": {"name": "Ada Lovelace", "description": "Analyst"},
+    "NewPat": {"name": "build server", "permissions": 1, "valid_until": "2027-01-31T00:00:00Z"},
     "NewUser": {"email": "ada@example.test", "name": "Ada", "role": "editor"},
     "UserFields": {"role": "operator"},
     "NewPassword": {},

@@ -5,24 +5,28 @@ from typing import Any, NamedTuple
 from libs.common import rpc, subjects
 from libs.common.bus import Bus
 from libs.common.cipher import Cipher
-from libs.common.messages import channel, flow, group, key, kv, query, request, user, version
+from libs.common.messages import channel, flow, grant, group, key, kv, pat, query, request, user, version
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
+from services.store.accounts import Accounts
 from services.store.audit import Audit
 from services.store.catalogue import Catalogue
 from services.store.channels import Channels
 from services.store.database import Database
 from services.store.definitions import Definitions
+from services.store.grants import Grants
 from services.store.groups import Groups
 from services.store.keys import Keys
 from services.store.kv import Kv
 from services.store.ledger import Ledger
 from services.store.listing import Listing
 from services.store.passwords import Passwords
+from services.store.pats import Pats
 from services.store.progress import Progress
 from services.store.queries import Queries
 from services.store.schedules import Schedules
 from services.store.sessions import Sessions
+from services.store.tokens import AccessTokens
 from services.store.users import Users
 from services.store.versions import Versions
 
@@ -174,6 +178,7 @@ def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
     users = Users(parts.bus, ledger, listing, parts.passwords)
     keys = Keys(ledger, listing)
     return [
+        *_of_accounts(parts, listing, ledger, users),
         Answers(
             subjects.command("session"), AnySessionCommand, {LogIn: sessions.open, LogOut: sessions.close}
         ),
@@ -183,6 +188,7 @@ def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
             {
                 user.CreateUser: users.create,
                 user.UpdateUser: users.update,
+                user.UpdateAccount: Accounts(parts.bus, users).update,
                 user.ResetPassword: users.reset_password,
                 user.ChangePassword: users.change_password,
             },
@@ -199,4 +205,33 @@ def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
         ),
         Answers(subjects.query("key"), key.AnyKeyQuery, {key.ListKeys: keys.page}),
         Answers(subjects.query("audit"), ListAudit, {ListAudit: Audit(listing).page}),
+    ]
+
+
+def _of_accounts(parts: Parts, listing: Listing, ledger: Ledger, users: Users) -> list[Answers]:
+    grants = Grants(
+        parts.bus,
+        parts.database,
+        parts.passwords,
+        Accounts(parts.bus, users),
+        AccessTokens(parts.bus, parts.cipher),
+    )
+    pats = Pats(ledger, listing)
+    return [
+        Answers(
+            subjects.command("grant"),
+            grant.AnyGrantCommand,
+            {
+                grant.SignIn: grants.sign_in,
+                grant.Register: grants.register,
+                grant.Refresh: grants.refresh,
+                grant.EndGrant: grants.end,
+            },
+        ),
+        Answers(
+            subjects.command("pat"),
+            pat.AnyPatCommand,
+            {pat.IssuePat: pats.handle, pat.RevokePat: pats.handle},
+        ),
+        Answers(subjects.query("pat"), pat.AnyPatQuery, {pat.ListPats: pats.page}),
     ]

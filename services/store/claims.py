@@ -15,6 +15,7 @@ CLAIM_ATTEMPTS_MAX = 50
 APPEND_DEADLINE_S = 5.0
 PERMANENT = "permanent"
 EMAIL = "email"
+USERNAME = "username"
 # Emails are unique among all companies: people log in without naming one.
 EVERYBODY = "everybody"
 

@@ -2,8 +2,6 @@
 
 import hashlib
 
-import msgspec
-
 from libs.common import codec, subjects
 from libs.common.bus import Bus
 from libs.common.errors import Forbidden
@@ -17,10 +15,12 @@ from libs.common.messages.user import (
     GetUser,
     ListUsers,
     ResetPassword,
+    UpdateAccount,
     UpdateUser,
     UserView,
 )
 from services.store.claims import EMAIL, EVERYBODY, Claims
+from services.store.domain import account
 from services.store.domain import user as rules
 from services.store.domain.access import user_id_of
 from services.store.ledger import Decided, Ledger, Rule, Stand, check_command
@@ -41,6 +41,10 @@ class Users:
 
     async def create(self, command: CreateUser) -> Reply:
         """Make a user. Raises Invalid naming the field, Refused (EMAIL_TAKEN) when another user has the email."""
+        return _reply(await self.made(command))
+
+    async def made(self, command: CreateUser) -> Stand:
+        """Make a user and return the event that did. Raises as `create`."""
         check_command(command)
         email = rules.email_of(command.email)
         rules.role_of(command.role)
@@ -53,7 +57,7 @@ class Users:
         async def rule(known: Stand | None) -> Decided:
             return Decided(rules.created(command, _user(known), user_id=user_id, sealed=sealed))
 
-        return await self._commit(command, user_id, rule)
+        return await self._done(command, user_id, rule)
 
     async def update(self, command: UpdateUser) -> Reply:
         """Change a user. Raises Invalid, NotFound (USER_NOT_FOUND), Refused (LAST_ADMIN)."""
@@ -69,6 +73,14 @@ class Users:
             return Decided(event, lock=everybody, expected=stands[-1].sequence)
 
         return await self._commit(command, command.user_id, rule)
+
+    async def changed(self, command: UpdateAccount) -> Reply:
+        """Change what the caller says of themself. Raises Invalid naming the field, NotFound (USER_NOT_FOUND)."""
+
+        async def rule(known: Stand | None) -> Decided:
+            return Decided(account.changed(command, _user(known)))
+
+        return await self._commit(command, command.by, rule)
 
     async def reset_password(self, command: ResetPassword) -> Reply:
         """Give a user another password. Raises Invalid, NotFound (USER_NOT_FOUND)."""
@@ -113,18 +125,24 @@ class Users:
         return await self._commit(command, user_id, rule)
 
     async def _commit(self, command: AnyUserCommand, user_id: str, rule: Rule) -> Reply:
+        return _reply(await self._done(command, user_id, rule))
+
+    async def _done(self, command: AnyUserCommand, user_id: str, rule: Rule) -> Stand:
         if not is_id(user_id):
             rules.found(None, user_id)
         subject = subjects.definition("user", command.company_id, user_id)
-        done = await self._ledger.commit(command, subject, rule)
-        user = done.event.user
-        view = UserView(**{field: getattr(user, field) for field in UserView.__struct_fields__})
-        return Reply(data=msgspec.Raw(codec.encode(view)), sequences={subjects.DEFINITIONS: done.sequence})
+        return await self._ledger.commit(command, subject, rule)
 
 
 def email_name(email: str) -> str:
     """Return the token under which an email is claimed: a hash, for an address does not fit in a subject."""
     return hashlib.sha256(email.strip().lower().encode()).hexdigest()
+
+
+def _reply(done: Stand) -> Reply:
+    user = done.event.user
+    view = UserView(**{field: getattr(user, field) for field in UserView.__struct_fields__})
+    return Reply(data=codec.raw(view), sequences={subjects.DEFINITIONS: done.sequence})
 
 
 def _user(known: Stand | None) -> User | None:

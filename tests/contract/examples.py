@@ -13,6 +13,7 @@ import msgspec
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
 from libs.common.messages import access, channel, flow, group, key, kv, module, play, request
 from libs.common.messages.origin import Origin
+from tests.contract.example_accounts import grant_events
 from tests.contract.example_schedules import schedule_messages
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -365,6 +366,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         access_events,
         schedule_messages,
         key_events,
+        grant_events,
         group_events,
         kv_events,
         channel_events,

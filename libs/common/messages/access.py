@@ -40,6 +40,15 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     password: str = ""
     # Sessions opened before are over: the password was changed since.
     sessions_after: datetime | None = None
+    # What the user says of themself (spec flow-like section 4.1).
+    username: str = ""
+    preferred_username: str = ""
+    description: str = ""
+    additional_information: str = ""
+    accepted_terms_version: str = ""
+    tutorial_completed: bool = False
+    # Somebody whom we trust has seen that the mailbox is theirs.
+    email_verified: bool = False
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

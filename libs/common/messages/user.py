@@ -37,6 +37,8 @@ class CreateUser(Wish, frozen=True, kw_only=True, tag="user.create"):
     name: str
     role: str
     password: str
+    username: str = ""
+    email_verified: bool = False
 
 
 class UpdateUser(Wish, frozen=True, kw_only=True, tag="user.update"):
@@ -44,6 +46,24 @@ class UpdateUser(Wish, frozen=True, kw_only=True, tag="user.update"):
 
     user_id: str
     fields: UserFields
+
+
+class AccountFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What users may change on themselves; what is unset stays as it is (spec flow-like section 4.1)."""
+
+    name: str | UnsetType = UNSET
+    username: str | UnsetType = UNSET
+    preferred_username: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    additional_information: str | UnsetType = UNSET
+    accepted_terms_version: str | UnsetType = UNSET
+    tutorial_completed: bool | UnsetType = UNSET
+
+
+class UpdateAccount(Wish, frozen=True, kw_only=True, tag="user.account"):
+    """Change fields of the user `by`."""
+
+    fields: AccountFields
 
 
 class ResetPassword(Wish, frozen=True, kw_only=True, tag="user.password.reset"):
@@ -60,7 +80,7 @@ class ChangePassword(Wish, frozen=True, kw_only=True, tag="user.password.change"
     new: str
 
 
-AnyUserCommand = CreateUser | UpdateUser | ResetPassword | ChangePassword
+AnyUserCommand = CreateUser | UpdateUser | UpdateAccount | ResetPassword | ChangePassword
 
 
 class ListUsers(Query, frozen=True, kw_only=True, tag="user.list"):

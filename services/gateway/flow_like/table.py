@@ -1,15 +1,23 @@
 """All endpoints of the second surface (spec flow-like section 11.3)."""
 
+from services.gateway.flow_like.auth import AuthRoutes
 from services.gateway.flow_like.hub import Hub
 from services.gateway.flow_like.info import InfoRoutes
+from services.gateway.flow_like.limits import SignInLimits
+from services.gateway.flow_like.pat import PatRoutes
 from services.gateway.flow_like.probes import ProbeRoutes
+from services.gateway.flow_like.user import UserRoutes
 from services.gateway.parts import Parts
 from services.gateway.routing import Route
 
 
 def routes(parts: Parts, hub: Hub) -> list[Route]:
     """Return the endpoints of this surface."""
+    limits = SignInLimits(parts.config, parts.clock)
     return [
         *ProbeRoutes(parts).routes(),
         *InfoRoutes(hub, parts.auth).routes(),
+        *AuthRoutes(parts, limits).routes(),
+        *UserRoutes(parts, hub).routes(),
+        *PatRoutes(parts).routes(),
     ]

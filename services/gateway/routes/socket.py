@@ -45,6 +45,7 @@ class SocketRoutes:
         """
         request, auth, feeds = call.request, self._parts.auth, self._parts.feeds
         caller = await auth.identify(request, socket=True)
+        caller.must_reach(0)
         caller.must("read")
         if not self._origins.may_open_socket(request):
             raise Forbidden("this origin may not open sockets here")

@@ -50,6 +50,8 @@ def created(command: CreateUser, known: User | None, *, user_id: str, sealed: st
         created_at=command.at,
         updated_at=command.at,
         password=sealed,
+        username=command.username,
+        email_verified=command.email_verified,
     )
     return UserCreated(at=command.at, by=command.by, origin=command.origin, user=user)
 

@@ -11,9 +11,10 @@ UPSERT_COMPANIES = """
     where companies.sequence < excluded.sequence
 """
 UPSERT_USERS = """
-    insert into users (id, company_id, email, name, role, disabled, password, created_at, updated_at, sequence)
+    insert into users (id, company_id, email, name, role, disabled, password, created_at, updated_at, username,
+        sequence)
     select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
-        $8::timestamptz[], $9::timestamptz[], $10::bigint[])
+        $8::timestamptz[], $9::timestamptz[], $10::text[], $11::bigint[])
     on conflict (id) do update set
         email = excluded.email,
         name = excluded.name,
@@ -21,6 +22,7 @@ UPSERT_USERS = """
         disabled = excluded.disabled,
         password = excluded.password,
         updated_at = excluded.updated_at,
+        username = excluded.username,
         sequence = excluded.sequence
     where users.sequence < excluded.sequence
 """
@@ -45,6 +47,7 @@ async def write_users(connection: Connection, users: list[tuple[User, int]]) -> 
             user.password,
             user.created_at,
             user.updated_at,
+            user.username,
             sequence,
         )
         for user, sequence in users

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from libs.common.codec import Envelope, encode
-from libs.common.messages import access, channel, flow, group, key, kv, schedule
+from libs.common.messages import access, channel, flow, grant, group, key, kv, pat, schedule
 from libs.common.messages.origin import Fact
 from services.store.database import Connection
 from services.store.read_models.text import storable
@@ -29,6 +29,10 @@ ACTIONS: dict[type, str] = {
     access.UserUpdated: "user.update",
     access.SessionOpened: "auth.login",
     access.SessionClosed: "auth.logout",
+    grant.GrantOpened: "auth.login",
+    grant.GrantEnded: "auth.logout",
+    pat.PatIssued: "pat.create",
+    pat.PatRevoked: "pat.revoke",
     key.KeyIssued: "apikey.create",
     key.KeyRevoked: "apikey.revoke",
     channel.ChannelCreated: "channel.create",
@@ -165,6 +169,10 @@ def _thing(event: Fact) -> _Thing:
             return _Thing("schedule", event.schedule.id, _json(event.schedule))
         case access.SessionOpened() | access.SessionClosed():
             return _Thing("session", event.by, None)
+        case grant.GrantEvent():
+            return _Thing("session", event.by, None)
+        case pat.PatEvent():
+            return _Thing("pat", event.pat.id, {n: v for n, v in _json(event.pat).items() if n != "digest"})
         case _:
             raise ValueError(f"{type(event).__name__} is not audited")
 

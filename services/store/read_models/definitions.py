@@ -4,21 +4,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from libs.common import codec, subjects
-from libs.common.messages import access, channel, flow, group, key
+from libs.common.messages import access, channel, flow, grant, group, key, pat
 from services.store.database import Connection
 from services.store.log_reader import Record
 from services.store.read_models import access as access_tables
-from services.store.read_models import audit, channels, checkpoints, flows, groups, keys, versions
+from services.store.read_models import audit, channels, checkpoints, flows, groups, keys, pats, versions
 from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.versions import VersionRow
 
 Write = Callable[[Connection, list[tuple[Any, int]]], Awaitable[None]]
 
-Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey | channel.Channel
+Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey | channel.Channel | pat.Pat
 
 # The nouns that have a table, or are audited, and so the filters of the projector.
-NOUNS = ("flow", "company", "user", "group", "key", "session", "channel")
+NOUNS = ("flow", "company", "user", "group", "key", "session", "channel", "grant", "pat")
 _TABLES: dict[type, Write] = {
     flow.Flow: flows.write,
     access.Company: access_tables.write_companies,
@@ -26,14 +26,20 @@ _TABLES: dict[type, Write] = {
     group.Group: groups.write,
     key.ApiKey: keys.write,
     channel.Channel: channels.write,
+    pat.Pat: pats.write,
 }
 
 
 def definition_of(event: Any) -> Definition | None:
-    """Return the definition that an event carries, None for a session's. Raises ValueError for another noun's."""
+    """Return the definition that an event carries, None for a session's or grant's.
+
+    Raises ValueError for another noun's.
+    """
     match event:
-        case access.SessionOpened() | access.SessionClosed():
+        case access.SessionOpened() | access.SessionClosed() | grant.GrantEvent():
             return None
+        case pat.PatEvent():
+            return event.pat
         case group.GroupEvent():
             return event.group
         case key.KeyEvent():

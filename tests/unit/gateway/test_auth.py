@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.gateway.auth import cookie_value, digest_of
+from services.gateway.auth import cookie_value
+from services.gateway.digests import digest_of
 
 
 @pytest.mark.parametrize(
