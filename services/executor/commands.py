@@ -98,6 +98,9 @@ class Commands:
         if received.action == "drive" and self._drivers.drives(key, delivery, known.play.epoch):
             # After a pause of this process its own command comes again: its driver lives, and keeps the play.
             received = LEAVE
+        if received.action in {"drive", "ask_driver"} and _may_be_acked_by_others(given, known.play):
+            await self._send_anew(delivery)
+            return
         match received.action:
             case "leave":
                 log.info("command_left_to_its_driver", play=key.play_id, delivery=delivery.delivery)
@@ -115,6 +118,11 @@ class Commands:
                 else:
                     await delivery.in_progress()
                     await self._drive(given, known, received, decided)
+
+    async def _send_anew(self, delivery: Delivery) -> None:
+        """Let a command come as a new message, which nobody holds an older delivery of (R15)."""
+        await self._parts.bus.append(delivery.subject, delivery.data, id=ids.commit_id())
+        await delivery.ack()
 
     async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
@@ -192,6 +200,17 @@ class Commands:
     async def _plan(self, play: Play, received: Received) -> Any:
         started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
         return await self._plans.get(started.definition if started is not None else play.definition)
+
+
+def _may_be_acked_by_others(given: "_Given", play: Play) -> bool:
+    """Tell whether somebody may hold an earlier delivery of this command, on which he decided to acknowledge it.
+
+    Frozen before he did, he would wake up and take the new driver's safety net: any delivery's acknowledgement counts.
+    Nobody refuses a start, nor the command that drives the play already.
+    """
+    if given.delivery.delivery == 1 or isinstance(given.envelope.data, m.StartPlay):
+        return False
+    return play.driver is None or play.driver.sequence != given.delivery.sequence
 
 
 class _Given(NamedTuple):

@@ -6,7 +6,9 @@ from random import Random
 import msgspec
 
 from libs.common.messages.flow import Flow
-from tests.simulation.flows import THEMES, a_flow
+from tests import builders
+from tests.builders import a_layer
+from tests.simulation.flows import COMPANY, THEMES, a_flow
 
 # What goes wrong: one fault each, `all` of them; `sharp` and `late` ones next to commits, `deaf` and `quiet` lost
 # answers and nudges, `race` and `gates` no fault at all but everybody at once.
@@ -23,6 +25,8 @@ WEATHERS = (
     "ack_lost",
     "pull_lost",
 )  # fmt: skip
+
+SHORT_SHARE = 0.4
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -52,6 +56,7 @@ class Plan(msgspec.Struct, kw_only=True):
     restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
     skews: list[float] = []  # of the executors' wall clocks
     weather: dict[str, float] = {}
+    short: bool = False  # histories of a few bytes are long, and values of a few bytes big
 
     @property
     def troubled(self) -> bool:
@@ -65,7 +70,12 @@ def draw(seed: int, kind: str = "") -> Plan:
     """Return the plan of a seed, of this kind or of a kind that the seed decides."""
     random = Random(seed)
     drawn = random.choice(KINDS)
-    kind = kind or drawn
+    plan = _of_kind(drawn if kind in {"", "short"} else kind, random)
+    plan.short = kind == "short" or Random(f"short {seed}").random() < SHORT_SHARE
+    return plan
+
+
+def _of_kind(kind: str, random: Random) -> Plan:
     if kind in _FAMILIES:
         return _FAMILIES[kind](random)
     plan = _cast(random, random.randint(1, 3), None)
@@ -143,6 +153,19 @@ def _late(random: Random) -> Plan:
     return plan
 
 
+def _stale(random: Random) -> Plan:
+    """A driver that answers who asks for it and dies, and an asker that is frozen before it acknowledges."""
+    step = a_layer("a", app_id="touch", args={"ms": 30_000})
+    return Plan(
+        executors=3,
+        flows=[builders.a_flow(step, id="f0", company_id=COMPANY)],
+        starts=[(0.0, 0, 1)],
+        revives=[(1.0, 0)],
+        hits=[(random.choice((3, 4)), random.randint(1, 4), random.uniform(12, 20))],
+        crashes=[(5.0, random.randrange(3), 1)],
+    )
+
+
 def _crowd(random: Random) -> Plan:
     """Many plays at once in few processes, so that their commits travel together; batches are lost and cut."""
     plan = _cast(random, 8, random.choice(("effects", "mixed")))
@@ -202,6 +225,7 @@ _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "gates": _gates,
     "sharp": _sharp,
     "late": _late,
+    "stale": _stale,
     "deaf": _deaf,
     "quiet": _quiet,
     "crowd": _crowd,

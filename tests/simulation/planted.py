@@ -4,6 +4,7 @@ They are patches of the executor's own code, applied around a world. The comment
 the rule (R1 to R14) of the protocol.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -20,8 +21,9 @@ from libs.common.consumer import Delivery
 from libs.common.errors import Conflict
 from libs.common.group import GroupCommit
 from libs.common.messages import play as m
+from libs.common.payloads import Payloads
 from services.executor import commands as commands_module
-from services.executor import history, play, play_commands
+from services.executor import history, play, play_commands, play_snapshot
 from services.executor import journal as journal_module
 from services.executor.app import App
 from services.executor.commands import Commands
@@ -269,6 +271,12 @@ async def _ack_at_once(self: Commands, *args: Any, **kwargs: Any) -> Any:
 _drive = Commands._drive
 
 
+def _nobody_else_acks(given: Any, state: Play) -> bool:
+    """R15: a command drives under a message on which somebody else may have decided to acknowledge it."""
+    del given, state
+    return False
+
+
 async def _control_slot_kept(self: App, delivery: Delivery) -> None:
     """R14, C16: a control command that drives keeps its slot until the play ends."""
     assert self._commands is not None
@@ -281,6 +289,39 @@ async def _control_slot_kept(self: App, delivery: Delivery) -> None:
 def _take_blindly(self: GroupCommit) -> Any:
     """D3: two commits of one play travel in one batch, where the server does not hold them against each other."""
     return [self._queue.popleft() for _ in range(min(len(self._queue), group.BATCH_MAX))]
+
+
+# ── snapshots and big values ────────────────────────────────────────────────────────────────────────
+
+
+def _snapshot_without(**lost: Any) -> Any:
+    def snapshot(state: Play, at: datetime) -> m.PlaySnapshot:
+        return _snapshot_of(msgspec.structs.replace(state, **lost), at)
+
+    return snapshot
+
+
+def _snapshot_without_delivery(state: Play, at: datetime) -> m.PlaySnapshot:
+    """D16: a snapshot misses the driver's delivery number."""
+    driver = None if state.driver is None else m.Driver(state.driver.sequence, 0)
+    return _snapshot_of(msgspec.structs.replace(state, driver=driver), at)
+
+
+def _snapshot_without_gates(state: Play, at: datetime) -> m.PlaySnapshot:
+    """D16: a snapshot loses the steps that wait for an approval."""
+    open_steps = {ref: run for ref, run in state.layers.items() if run.waits_for != "approval"}
+    return _snapshot_of(msgspec.structs.replace(state, layers=open_steps), at)
+
+
+_snapshot_of = play_snapshot.snapshot_of
+
+
+async def _append_later(self: Payloads, subject: str, chunk: bytes, deadline_s: float | None) -> None:
+    """D13: the commit does not wait for the values that it refers to."""
+    asyncio.get_running_loop().create_task(_append_chunk(self, subject, chunk, deadline_s))
+
+
+_append_chunk = Payloads._append
 
 
 # By name: the bug, and the kind of world that is made for it ("" for any).
@@ -302,6 +343,10 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R12 nobody looks at the log": ("quiet", _swap(Drive, "look", _look_away)),
     "R13 take-over after the end": ("", _swap(commands_module, "receive", _receive_after_the_end)),
     "R14 control slot kept": ("gates", _swap(App, "_handle_control", _control_slot_kept)),
+    "R15 a refused message drives": (
+        "stale",
+        _swap(commands_module, "_may_be_acked_by_others", _nobody_else_acks),
+    ),
     "C1 redelivery taken for done": ("", _swap(play_commands, "_receive_running", _redelivery_is_acked)),
     "C5 never fenced": ("sharp", _swap(Journal, "_check_epoch", _never_fenced)),
     "D3 no optimistic lock": ("", _swap(bus_module.Bus, "append", _no_expectation)),
@@ -311,6 +356,23 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "D5 acknowledged too early": ("", _swap(Commands, "_drive", _ack_at_once)),
     "D5 fact acknowledged too early": ("", _swap(Commands, "_record", _record_first)),
     "D5 revive does not ask": ("calm", _swap(play_commands, "_receive_running", _revive_never_asks)),
+    "D13 a commit before its value": ("short", _swap(Payloads, "_append", _append_later)),
+    "D16 snapshot without the delivery": (
+        "short",
+        _swap(journal_module, "snapshot_of", _snapshot_without_delivery),
+    ),
+    "D16 snapshot without open approvals": (
+        "short",
+        _swap(journal_module, "snapshot_of", _snapshot_without_gates),
+    ),
+    "D16 snapshot without the wait": (
+        "short",
+        _swap(journal_module, "snapshot_of", _snapshot_without(wait_id="")),
+    ),
+    "D16 snapshot without applied commands": (
+        "short",
+        _swap(journal_module, "snapshot_of", _snapshot_without(applied={})),
+    ),
     "D6 no barrier": ("", _swap(Journal, "commit", _unbarred_commit)),
     "I6 outcome kept twice": ("race", _swap(Journal, "_keep", _keep_twice)),
 }

@@ -18,6 +18,7 @@ from libs.common.subjects import PlayKey, parse_play
 from services.executor.modules.contract import Step
 from services.executor.play import Play, evolve_commit, run_of
 from services.executor.play_levels import Iteration, runs
+from tests.simulation import memory
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.server import Observer, Server
 from tests.simulation.streams import Kept
@@ -42,7 +43,6 @@ class Truth(msgspec.Struct, kw_only=True):
     retries: set[tuple[str, int]] = set()
     facts: set[tuple[str, str]] = set()
     cancelled_at: float | None = None
-    lapsed: bool = False  # its driving command was acknowledged too early: only the sweep can save it
     timer: str = ""  # the wait whose timer was set last
 
 
@@ -143,7 +143,13 @@ class Laws(Observer):
         elif kept.subject.startswith("tmr."):
             self._timer_set(truth, decode_message(kept.data).data)
         elif kept.subject.startswith("evt."):
-            self._committed(truth, decode_commit(kept.data, sequence=kept.sequence), last)
+            assert self.server is not None
+            try:
+                commit = memory.whole(self.server, decode_commit(kept.data, sequence=kept.sequence))
+            except memory.NotDurable as error:
+                self.fail("D13", key.play_id, f"a commit refers to a value that is not durable: {error}")
+            else:
+                self._committed(truth, commit, last)
 
     def _timer_set(self, truth: Truth, wake: m.WakePlay) -> None:
         waits_for_time = truth.play.status == "WAIT" and truth.play.wait_until is not None
@@ -160,6 +166,8 @@ class Laws(Observer):
         for event in commit.events:
             self._event(truth, commit, event)
         evolve_commit(play, commit)
+        if trouble := memory.differs(commit, play):
+            self.fail("D16", play_id, trouble)
         truth.commits.append(commit)
         if play.ended and truth.cancelled_at is not None:
             self._cancelled(truth, self.loop.time() - truth.cancelled_at)
@@ -258,6 +266,13 @@ class Laws(Observer):
         _, id, command = truth.commands[kept.sequence]
         if play.ended:
             return
+        again = [later for later, (_, known, _) in truth.commands.items() if known == id]
+        if verb != "start" and max(again) > kept.sequence:
+            # The same command stands in a later message as well, which is held to all of this.
+            drives_now = play.driver is not None and play.driver.sequence == kept.sequence
+            if drives_now and play.status == "RUN":
+                self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
+            return
         if not play.begun:
             if verb == "start" or (
                 verb == "cancel" and any(v == "start" for v, _, _ in truth.commands.values())
@@ -265,11 +280,7 @@ class Laws(Observer):
                 self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
             return
         drives = play.driver is not None and play.driver.sequence == kept.sequence
-        if drives and play.status == "RUN" and verb == "revive" and self.faults["stall"]:
-            # A handler that found the driver alive was frozen before its ack, and a redelivery of the same command
-            # took the play meanwhile. No rule of the protocol closes this; the sweep is the net.
-            truth.lapsed = True
-        elif drives and play.status == "RUN":
+        if drives and play.status == "RUN":
             self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
         if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
             self.fail("I1", key.play_id, "parked without a timer")

@@ -24,6 +24,7 @@ from libs.common.messages import play as m
 from libs.common.messages.flow import FlowCreated
 from libs.common.subjects import PlayKey, definition, play_key
 from services.executor import commands as commands_module
+from services.executor import history, play_snapshot
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
@@ -165,18 +166,7 @@ class World:
         while unfinished := self.laws.unfinished():
             if self.loop.time() > give_up_at:
                 raise Violated(f"I1: not at rest {REST_S:g} s after the last fault: {'; '.join(unfinished)}")
-            self._sweep()
             await asyncio.sleep(SETTLE_S)
-
-    def _sweep(self) -> None:
-        """Revive what lost its safety net and has no driver, as the scheduler does after ten minutes."""
-        for n, key in enumerate(self._keys):
-            truth = self.laws.plays.get(key.play_id)
-            if truth is None or not truth.lapsed or truth.play.status != "RUN":
-                continue
-            if not self.laws.drives.get(key.play_id):
-                truth.lapsed = False
-                self._revive(n)
 
     def _at(self, base_s: float, *events: tuple[Any, ...]) -> None:
         for at, act, *args in events:
@@ -199,6 +189,9 @@ class World:
             mock.patch.object(ids, "new_traceparent", traceparent),
             mock.patch.object(ids, "chance", random.random),
             mock.patch.object(commands_module, "Drive", self.drive),
+            mock.patch.object(play_snapshot, "HISTORY_BYTES_MIN", 600 if self.plan.short else 524_288),
+            mock.patch.object(play_snapshot, "HISTORY_PER_SNAPSHOT", 0 if self.plan.short else 2),
+            mock.patch.object(history, "FIRST_PAGE_MESSAGES", 2 if self.plan.short else 512),
             mock.patch.object(group, "ALONE_MAX", 1 if self.plan.batches else group.ALONE_MAX),
             mock.patch.object(group, "BATCH_MIN", 2 if self.plan.batches else group.BATCH_MIN),
         ):
@@ -218,7 +211,11 @@ class World:
 
     async def _boot(self, process: Process) -> None:
         config = Config(
-            ack_wait_s=ACK_WAIT_S, drive_slots=self.plan.slots, control_slots=1, instance=process.name
+            ack_wait_s=ACK_WAIT_S,
+            drive_slots=self.plan.slots,
+            control_slots=1,
+            instance=process.name,
+            payload_inline_bytes_max=4 if self.plan.short else 262_144,
         )
         process.app = self.app(
             config,

@@ -1,0 +1,49 @@
+"""What commits refer to and what snapshots hold, checked at the moment they are stored (designs D13 and D16)."""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from libs.common.codec import Commit, company_of
+from libs.common.messages import play as m
+from libs.common.messages.payload import PayloadRef
+from libs.common.subjects import PAYLOADS, payload_chunks
+from services.executor.play import Play
+from services.executor.play_snapshot import play_of
+
+if TYPE_CHECKING:
+    from tests.simulation.server import Server
+
+
+class NotDurable(Exception):
+    """A message refers to a value whose bytes are not stored."""
+
+
+def whole(server: "Server", commit: Commit) -> Commit:
+    """Return a commit with its big values in their places. Raises NotDurable."""
+    company_id = company_of(commit.source)
+    events = []
+    for event in commit.events:
+        fields = {name: _value(server, company_id, ref) for name, ref in (event.payloads or {}).items()}
+        events.append(msgspec.structs.replace(event, **fields, payloads=None) if fields else event)
+    return msgspec.structs.replace(commit, events=tuple(events))
+
+
+def _value(server: "Server", company_id: str, ref: PayloadRef) -> object:
+    chunks = server.streams[PAYLOADS].select(payload_chunks(company_id, ref.digest))
+    data = b"".join(chunk.data for chunk in chunks)
+    if hashlib.sha256(data).hexdigest() != ref.digest:
+        raise NotDurable(ref.digest)
+    return msgspec.json.decode(data)
+
+
+def differs(commit: Commit, play: Play) -> str:
+    """Return what a commit's snapshot says differently from the history up to and with it, "" when nothing."""
+    snapshot = commit.events[-1]
+    if not isinstance(snapshot, m.PlaySnapshot):
+        return ""
+    held = play_of(snapshot)
+    held.cursor = play.cursor  # derived, not in the log
+    fields = [name for name in play.__struct_fields__ if getattr(held, name) != getattr(play, name)]
+    return f"its snapshot has other {', '.join(fields)}" if fields else ""
