@@ -21,6 +21,7 @@ from services.executor import announce, history
 from services.executor.commands import Commands
 from services.executor.drivers import Drivers
 from services.executor.entries import Entries
+from services.executor.leftovers import sweeping
 from services.executor.modules import http_client
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
@@ -109,14 +110,18 @@ class App:
 
     async def _open_services(self) -> Services:
         http = await self._stack.enter_async_context(http_client.http_session(self._config.outbound_allow))
+        storage = Storage(
+            self._config.storage_path,
+            file_bytes_max=self._config.storage_file_bytes_max,
+            company_bytes_max=self._config.storage_company_bytes_max,
+        )
+        await self._stack.enter_async_context(
+            sweeping(storage, self._bus, self._clock, shards=self._config.shards)
+        )
         return Services(
             http=http,
             kv=Entries(self._bus),
-            storage=Storage(
-                self._config.storage_path,
-                file_bytes_max=self._config.storage_file_bytes_max,
-                company_bytes_max=self._config.storage_company_bytes_max,
-            ),
+            storage=storage,
             now=self._clock.now,
             monotonic_s=self._clock.monotonic_s,
         )

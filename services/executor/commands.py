@@ -18,6 +18,7 @@ from services.executor.drive import Drive
 from services.executor.drivers import Drivers
 from services.executor.history import History
 from services.executor.journal import Redecide, append, publish_timer, snapshot_place
+from services.executor.leftovers import clean_up
 from services.executor.parts import Parts
 from services.executor.play import Play, evolve
 from services.executor.play_commands import LEAVE, Received, receive
@@ -194,6 +195,8 @@ class Commands:
         finally:
             metrics.DRIVING.dec()
             self._drivers.remove(drive)
+        if drive.play.ended:
+            await clean_up(self._parts, key, plan)
         if acknowledge:
             await delivery.ack()
 
