@@ -126,7 +126,7 @@ async def _run(system: System, when_ready: WhenReady) -> None:
             task.cancel()
         await asyncio.gather(work, stopped, return_exceptions=True)
         await _stop_in_order(system)
-        for name in ("url", "nats.url", "ports.json", "env.json"):
+        for name in ("url", "nats.url", "mcp.url", "ports.json", "env.json"):
             (system.home.run / name).unlink(missing_ok=True)
 
 
@@ -255,6 +255,8 @@ def _write_addresses(system: System) -> None:
     home = system.home
     home.write_run("url", system.base_url)
     home.write_run("nats.url", system.nats_url)
+    if system.mcp_port:
+        home.write_run("mcp.url", f"http://{system.host}:{system.mcp_port}/mcp")
     home.write_run("ports.json", json.dumps({name: {"ops": port} for name, port in system.ops_ports.items()}))
     told = {"HEADRACE_NATS_URL": system.nats_url, "HEADRACE_DURABILITY": system.settings.durability}
     write_secret_json(home.env, environment.of_service("store", told, _values(system)))

@@ -15,6 +15,7 @@ from services.gateway.cors import Origins
 from services.gateway.flow_like import hub as hubs
 from services.gateway.flow_like import table as flow_like
 from services.gateway.flow_like.hub import Hub
+from services.gateway.mcp.door import Door
 from services.gateway.parts import Parts, assemble
 from services.gateway.routes.audit import AuditRoutes
 from services.gateway.routes.auth import AuthRoutes
@@ -78,6 +79,7 @@ class App:
         self._channels = Channels(config, bus, parts.clock, parts.channels, parts.starts)
         self._runner: web.ServerRunner | None = None
         self._sites: list[web.BaseSite] = []
+        self._mcp = Door(self._parts)
 
     async def start(self) -> None:
         """Follow definitions and sessions, then listen. Raises Invalid when the hub file does not fit."""
@@ -102,6 +104,7 @@ class App:
         await site.start()
         self._sites.append(site)
         await self._channels.start()
+        self._mcp.start()
         log.info("listening", host=config.host, port=self.port)
 
     async def stop(self) -> None:
@@ -109,6 +112,7 @@ class App:
         while self._sites:
             await self._sites.pop().stop()
         await asyncio.gather(self._channels.stop(), self._parts.feeds.stop(), self._parts.live.stop())
+        await self._mcp.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._parts.channels.stop()

@@ -7,6 +7,7 @@ so a revoked key is refused at every gateway within milliseconds.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jwt
@@ -100,6 +101,11 @@ class ApiKeys:
                 self._known.popitem(last=False)
         self._note_use(known.principal)
         return known.principal
+
+    def on_changed(self, ring: Callable[[], None]) -> None:
+        """Ring whenever a token that held may hold no longer."""
+        self._keys.on_changed(ring)
+        self._users.on_changed(ring)
 
     def changed(self, company_id: str, key_id: str, sequence: int) -> None:
         """Take note that a key is now at least as new as this place in DEFINITIONS."""

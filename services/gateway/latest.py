@@ -53,6 +53,7 @@ class Latest(Generic[T]):
         self._replicated = replicated
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._reading: dict[str, _Reading[T]] = {}
+        self._rings: list[Callable[[], None]] = []
         # Grows with whatever may change an answer: what was derived at an equal count still holds.
         self.changes = 0
 
@@ -66,6 +67,11 @@ class Latest(Generic[T]):
         self.changes += 1
         self._entries.clear()
         self._reading.clear()
+        self._ring()
+
+    def on_changed(self, ring: Callable[[], None]) -> None:
+        """Ring when something that was asked for has changed, or may have."""
+        self._rings.append(ring)
 
     def peek(self, subject: str) -> T | None:
         """Return what is known of a subject without asking, None when nothing is."""
@@ -112,6 +118,7 @@ class Latest(Generic[T]):
         entry = self._entries.get(subject)
         if entry is not None and entry.sequence < sequence:
             del self._entries[subject]
+            self._ring()
         reading = self._reading.get(subject)
         if reading is not None:
             reading.floor = max(reading.floor, sequence)
@@ -163,3 +170,7 @@ class Latest(Generic[T]):
             return
         if value is not None:
             self.put(subject, sequence, value)
+
+    def _ring(self) -> None:
+        for ring in self._rings:
+            ring()

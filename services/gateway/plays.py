@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from libs.common import codec, ids, subjects
-from libs.common.bus import Bus
+from libs.common import codec, ids, subjects, trace
+from libs.common.bus import Appended, Bus
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowEvent
 from services.gateway.routing import shown
 
 HISTORY_PAGE_MAX = 256
+APPEND_DEADLINE_S = 5.0
 _ENDS = frozenset({codec.TYPE_NAMES[m.PlayCompleted], codec.TYPE_NAMES[m.PlayFailed]})
 
 
@@ -50,6 +51,20 @@ class Plays:
     def key(self, company_id: str, flow_id: str, play_id: str) -> subjects.PlayKey:
         """Return where a play of this flow lives."""
         return subjects.play_key(company_id, flow_id, play_id, shards=self._shards)
+
+    async def order(self, key: subjects.PlayKey, verb: str, command: m.Command, *, id: str) -> Appended:
+        """Store a command to a play and return its place once it is durable.
+
+        Raises Unavailable when that takes too long; the command may be stored all the same.
+        """
+        context = codec.Context(
+            source=codec.source_of(key.company_id, key.flow_id),
+            subject=key.play_id,
+            correlation_id=key.play_id,
+            traceparent=trace.current_traceparent(),
+        )
+        body = codec.encode_message(command, id=id, context=context)
+        return await self._bus.append(key.command(verb), body, id=id, deadline_s=APPEND_DEADLINE_S)
 
     async def find(self, company_id: str, play_id: str) -> Place | None:
         """Return a play of this company by its id alone, None when the log has nothing of it."""

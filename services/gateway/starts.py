@@ -11,7 +11,7 @@ from libs.common.errors import Refused, Unavailable
 from libs.common.messages.play import TERMINAL, PlayFailed, PlayWaiting, StartPlay, Trigger
 from libs.common.payloads import Payloads
 from services.gateway.definitions import Definition, Definitions
-from services.gateway.live import Live, Seen, Waiter
+from services.gateway.live import Live, Seen, Test, Waiter
 from services.gateway.plays import Plays, end_in
 from services.gateway.positions import Positions
 
@@ -134,15 +134,16 @@ class Starts:
             raise Refused(f"flow {flow.id} is disabled", code="FLOW_DISABLED")
         return flow
 
-    async def begin(self, start: Start, *, wait: bool) -> Begun:
+    async def begin(self, start: Start, *, wait: bool, until: Test | None = None) -> Begun:
         """Append a start command; with `wait` the play's outcome can be asked for.
 
+        The wait ends where `until` says so, or else where waiting longer is of no use without a person.
         Raises Unavailable when the log does not confirm in time, TooLarge for args that no message holds, TooMany when
         too many callers wait.
         """
         key = self._plays.key(start.company_id, start.flow.id, start.play_id or ids.new_id())
         # Before the append: what happens right after it must not be missed.
-        waiter = await self.live.waiter(key, _settled) if wait else None
+        waiter = await self.live.waiter(key, until or _settled) if wait else None
         try:
             if not start.play_id or await self._plays.requested(key) is None:
                 await self._append(key, start)

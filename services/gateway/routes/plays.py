@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from libs.common import codec, ids, subjects, trace
+from libs.common import codec, ids, subjects
 from libs.common.errors import Invalid, NotFound, Refused, Unavailable
 from libs.common.messages import play as m
 from libs.common.messages.query import PLAY_LAYERS_MAX, GetPlay, ListPlayLayers, ListPlays, Page, Query
@@ -20,7 +20,6 @@ from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
-APPEND_DEADLINE_S = 5.0
 EFFECT_WAIT_S = 10.0
 NOTE_CHARS_MAX = 10_000
 CANCELLED = "CANCELLED"
@@ -206,15 +205,7 @@ class PlayRoutes:
         """Store a command and return the commit that shows its effect, None when none does in time."""
         waiter = await self._parts.live.waiter(key, effect)
         try:
-            command_id = f"{verb}-{ids.new_id()}"
-            context = codec.Context(
-                source=codec.source_of(key.company_id, key.flow_id),
-                subject=key.play_id,
-                correlation_id=key.play_id,
-                traceparent=trace.current_traceparent(),
-            )
-            body = codec.encode_message(command, id=command_id, context=context)
-            await self._parts.bus.append(key.command(verb), body, id=command_id, deadline_s=APPEND_DEADLINE_S)
+            await self._parts.plays.order(key, verb, command, id=f"{verb}-{ids.new_id()}")
             return await waiter.seen(EFFECT_WAIT_S)
         finally:
             waiter.close()
