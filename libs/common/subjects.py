@@ -15,7 +15,7 @@ KV = "KV"
 REQUESTS = "REQUESTS"
 # Keeps the newest copy of each chunk of a big value.
 PAYLOADS = "PAYLOADS"
-WORK_VERBS = ("start", "wake", "release", "revive", "carry")
+WORK_VERBS = ("start", "wake", "release", "revive", "carry", "child")
 CONTROL_VERBS = ("approve", "cancel", "hold", "resume")
 PLAY_STATES_TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 

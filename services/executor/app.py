@@ -27,6 +27,7 @@ from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
 from services.executor.parts import Parts
 from services.executor.plan import Traits
+from services.executor.plays import Plays
 from services.executor.storage import Storage
 
 STOP_GRACE_S = 5.0
@@ -64,8 +65,11 @@ class App:
 
     async def start(self) -> None:
         """Announce the modules, then take commands."""
-        services = self._services or await self._open_services()
         config, payload_max = self._config, self._bus.payload_bytes_max
+        payloads = Payloads(
+            self._bus, self._clock, inline_bytes_max=min(config.payload_inline_bytes_max, payload_max // 4)
+        )
+        services = self._services or await self._open_services(payloads)
         parts = Parts(
             bus=self._bus,
             clock=self._clock,
@@ -74,11 +78,7 @@ class App:
             ack_wait_s=self._config.ack_wait_s,
             output_bytes_max=config.output_bytes_max,
             commit_bytes_soft_max=payload_max // 4,
-            payloads=Payloads(
-                self._bus,
-                self._clock,
-                inline_bytes_max=min(config.payload_inline_bytes_max, payload_max // 4),
-            ),
+            payloads=payloads,
             # A play that is silent from then on is carried over before the log forgets it (ADR 16).
             history_age_max=timedelta(days=config.log_days / 4),
         )
@@ -108,7 +108,7 @@ class App:
         for consumer in self._consumers:
             await consumer.start()
 
-    async def _open_services(self) -> Services:
+    async def _open_services(self, payloads: Payloads) -> Services:
         http = await self._stack.enter_async_context(http_client.http_session(self._config.outbound_allow))
         storage = Storage(
             self._config.storage_path,
@@ -121,6 +121,7 @@ class App:
         return Services(
             http=http,
             kv=Entries(self._bus),
+            plays=Plays(self._bus, payloads, shards=self._config.shards),
             storage=storage,
             now=self._clock.now,
             monotonic_s=self._clock.monotonic_s,

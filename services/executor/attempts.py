@@ -105,6 +105,7 @@ class Attempts:
             idempotency_key=self.name(step),
             attempt=(run.attempts if run else 0) + 1,
             now=now,
+            depth=play.depth,
             group_id=flow.group_id,
             kv_inherit=inherits(flow),
             kv_conflict=conflict_of(flow),

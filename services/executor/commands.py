@@ -16,12 +16,14 @@ from libs.common.subjects import PlayKey, parse_play
 from services.executor import history
 from services.executor.drive import Drive
 from services.executor.drivers import Drivers
+from services.executor.duties import Duties
 from services.executor.history import History
 from services.executor.journal import Redecide, append, publish_timer, snapshot_place
 from services.executor.leftovers import clean_up
 from services.executor.parts import Parts
 from services.executor.play import Play, evolve
 from services.executor.play_commands import LEAVE, Received, receive
+from services.executor.play_duties import has_duties
 
 HANDLE_ATTEMPTS_MAX = 50
 MISSES_MAX = 2
@@ -129,8 +131,26 @@ class Commands:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
         if await history.last_sequence(self._parts.bus, key, leader=True) != known.sequence:
             raise Conflict(f"play {key.play_id} moved while a command was being refused")
+        await self._do_duties(key, envelope, known.play)
         await publish_timer(self._parts.bus, key, known.play, known.sequence, _context(key, envelope))
         await delivery.ack()
+
+    async def _do_duties(self, key: PlayKey, envelope: Envelope, play: Play) -> None:
+        """Do again what a play that nobody drives obliges to: whoever left it so may have died before."""
+        if play.status == "RUN" or not has_duties(play):
+            return
+        try:
+            plan = await self._plans.get(play.definition)
+        except NotFound:
+            plan = None
+        parts = self._parts
+        duties = Duties(
+            parts.services.plays,
+            parts.clock,
+            key,
+            envelope.correlation_id or key.play_id,
+        )
+        await duties.perform(play, plan)
 
     async def _record(
         self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History, received: Received
@@ -152,6 +172,7 @@ class Commands:
         # Of a play that stays parked: whoever set its timer may have been too late for it just now (R7).
         await publish_timer(bus, key, play, appended.sequence, context)
         await bus.publish(key.nudge)
+        await self._do_duties(key, envelope, play)
         await delivery.ack()
 
     async def _fail(self, given: "_Given", known: History, received: Received, gap: HeadraceError) -> None:

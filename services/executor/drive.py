@@ -5,7 +5,7 @@ a step with effects, when the play parks or ends, and after COMMIT_INTERVAL_MS_M
 """
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
 from services.executor import history
 from services.executor.attempts import Attempts
+from services.executor.duties import Duties
 from services.executor.effects import Effects
 from services.executor.history import History
 from services.executor.journal import Fenced, Journal, Limits, publish_timer
@@ -27,6 +28,7 @@ from services.executor.play_order import NOTHING_FOLLOWS, advance
 from services.executor.readings import Need
 
 PARK_ABOVE_S = 2.0
+LINGER_S = 0.5
 PURE_STEPS_PER_TURN = 64
 
 log = structlog.get_logger(__name__)
@@ -69,6 +71,13 @@ class Drive:
         self._news = False
         self._steps = 0
         self._now_min = envelope.time
+        self._duties = Duties(
+            parts.services.plays,
+            parts.clock,
+            key,
+            context.correlation_id,
+        )
+        self._linger_until: datetime | None = None
         self._attempts = Attempts(parts, key, plan, self.journal, self._now)
         self._effects = Effects(parts, self._attempts, self.journal, self._wake, self._now)
 
@@ -111,9 +120,10 @@ class Drive:
         nothing: the command stays unacknowledged.
         """
         try:
-            if self.delivery.delivery > 1:
-                # Whoever had it before may have died of what comes next: count this try before it (D5).
-                await self.journal.commit()
+            if self.delivery.delivery > 1 or self.play.children:
+                # Whoever had it before may have died of what comes next: count this try before it (D5). What it may
+                # have left undone comes before anything else that is decided.
+                await self._commit()
             return await self._loop()
         except Fenced as fenced:
             log.info("drive_fenced", play=self.key.play_id, epoch=self.epoch, foreign=fenced.foreign)
@@ -135,14 +145,16 @@ class Drive:
             if not await self._record(todo.events):
                 continue
             if todo.ended:
-                if await journal.commit():
+                if await self._commit():
                     return True
                 continue
             if await self._go(todo.ready, now) or todo.events:
                 continue
-            if self._effects or self._is_soon(todo.until):
-                if await journal.commit():
-                    await self._wait(todo.until)
+            if self.play.children and not await self._commit():
+                continue
+            if self._effects or self._is_soon(todo.until) or self._is_lingering():
+                if await self._commit():
+                    await self._wait(self._linger(todo.until))
             elif await self._park(todo.until):
                 return True
 
@@ -154,13 +166,21 @@ class Drive:
             if outcome is not None:
                 self._attempts.settle(step, outcome, self._now())
             if self.journal.is_due():
-                await self.journal.commit()
+                await self._commit()
+
+    async def _commit(self) -> bool:
+        """Append what is recorded, then do what it obliges to. False when the log had moved. Raises as the journal."""
+        if not await self.journal.commit():
+            return False
+        if await self._duties.perform(self.play, self._plan):
+            self._linger_until = self._now() + timedelta(seconds=LINGER_S)
+        return True
 
     async def _record(self, events: list[m.PlayEvent]) -> bool:
         """Record what follows by itself; False when the log had moved and the rest has to be decided again."""
         for event in events:
             self.journal.record(event)
-            if self.journal.is_full() and not await self.journal.commit():
+            if self.journal.is_full() and not await self._commit():
                 return False
         return True
 
@@ -178,13 +198,13 @@ class Drive:
             elif begun is not None:
                 effects.append(begun)
             if self.journal.is_due():
-                if not await self.journal.commit():
+                if not await self._commit():
                     return True
                 now = self._now()
             self._steps += 1
             if self._steps % PURE_STEPS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        if effects and await self.journal.commit():
+        if effects and await self._commit():
             for step, args in effects:
                 self._effects.start(step, args)
         return moved
@@ -197,6 +217,18 @@ class Drive:
 
     def _is_soon(self, until: datetime | None) -> bool:
         return until is not None and (until - self._now()).total_seconds() <= PARK_ABOVE_S
+
+    def _is_lingering(self) -> bool:
+        """Tell whether to wait here for a child: many a one ends before the play could be parked and taken up again."""
+        if self._linger_until is None or self._now() >= self._linger_until:
+            return False
+        return any(child.state is None and not child.abandoned for child in self.play.children.values())
+
+    def _linger(self, until: datetime | None) -> datetime | None:
+        if not self._is_lingering() or self._effects:
+            return until
+        assert self._linger_until is not None
+        return self._linger_until if until is None else min(until, self._linger_until)
 
     async def _wait(self, until: datetime | None) -> None:
         """Sleep until a step ended, something new is in the log, or the next waiting step is due."""
@@ -213,7 +245,7 @@ class Drive:
         """Leave the play in WAIT with nobody driving it: commit, then timer (R7). False when the log moved."""
         journal = self.journal
         journal.record(m.PlayWaiting(at=self._now(), wait_id=ids.new_id(), until=until))
-        if not await journal.commit():
+        if not await self._commit():
             return False
         await publish_timer(self._parts.bus, self.key, journal.play, journal.sequence, journal.context)
         return True

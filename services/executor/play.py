@@ -25,6 +25,17 @@ BEGINNINGS = (m.PlayStarted,)
 APPLIED_MAX = 10_000
 
 
+class Child(msgspec.Struct):
+    """A play that a step waits for; kept until its end is known, even when the step waits no longer."""
+
+    start: m.ChildPlay
+    args: dict[str, Any] = {}
+    abandoned: bool = False
+    state: m.PlayState | None = None  # its end
+    out: Any = None
+    error: str | None = None
+
+
 class Play(Level):
     """All that deciding about a play needs to know. The empty play has not begun."""
 
@@ -42,6 +53,15 @@ class Play(Level):
     wait_until: datetime | None = None
     cancelled_by: str | None = None
     resumes: int = 0
+    trigger: m.Trigger = "api"
+    parent: m.Parent | None = None
+    depth: int = 0
+    # By play id, until their end is known and taken in.
+    children: dict[str, Child] = msgspec.field(default_factory=dict)
+    out: Any = None  # of the whole play, once it ended
+    error: str | None = None
+    error_code: str | None = None
+    failed_ref: str | None = None
 
     @property
     def begun(self) -> bool:
@@ -92,6 +112,8 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             play.status, play.wait_id, play.wait_until = "WAIT", event.wait_id, event.until
         case m.CancelRequested():
             play.cancelled_by = event.by
+        case m.ChildReturned():
+            _returned(play, event)
         case m.ApprovalDecided():
             run = _run(play, event)
             run.approval = {
@@ -107,20 +129,12 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             run.read = event.read or run.read
             play.resumes = 0
         case m.LayerWaiting():
-            run = _run(play, event)
-            run.state, run.waits_for, run.until, run.out = "WAIT", event.kind, event.until, event.out
-            run.deferred = run.deferred or event.kind == "defer"
-            run.started_at = run.started_at or event.at
-            play.resumes = 0
+            _waiting(play, event)
         case m.LayerRetrying():
-            run = _run(play, event)
-            run.state, run.waits_for, run.until, run.attempts = "WAIT", "retry", event.until, event.attempt
-            run.error, run.error_code = event.error, event.error_code
-            run.read = event.read or run.read
-            play.resumes = 0
+            _retrying(play, event)
         case m.LayerFailed():
             level_of(play, event.iteration).failed.add(event.ref)
-            _ended(play, event, state="FAIL", out=None)
+            _ended(play, event, state="FAIL", out=event.out)
         case m.LayerIterating():
             run = _run(play, event)
             run.state, run.announced, run.started_at = "RUN", True, run.started_at or event.at
@@ -129,9 +143,10 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
         case m.ItemEnded():
             play_levels.item_ended(play, event)
         case m.PlayCompleted():
-            play.status = event.state
+            play.status, play.out = event.state, event.out
         case m.PlayFailed():
-            play.status = "FAIL"
+            play.status, play.error, play.error_code = "FAIL", event.error, event.error_code
+            play.failed_ref = event.ref
         case m.PlaySnapshot():
             return
         case _:
@@ -142,14 +157,57 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.status = "RUN"
     play.definition, play.flow_version = event.definition, event.flow_version
     play.args, play.seed = event.args, event.seed
+    play.trigger, play.parent, play.depth = event.trigger, event.parent, event.depth
     play.epoch, play.driver, play.started_at = event.epoch, event.driver, event.at
     play.prev = {"args": event.args}
+
+
+def _waiting(play: Play, event: m.LayerWaiting) -> None:
+    run = _run(play, event)
+    run.state, run.waits_for, run.until, run.out = "WAIT", event.kind, event.until, event.out
+    run.deferred = run.deferred or event.kind == "defer"
+    if event.child is not None:
+        run.child = event.child.play_id
+        play.children[run.child] = Child(event.child, event.args)
+    run.started_at = run.started_at or event.at
+    play.resumes = 0
+
+
+def _retrying(play: Play, event: m.LayerRetrying) -> None:
+    run = _run(play, event)
+    run.state, run.waits_for, run.until, run.attempts = "WAIT", "retry", event.until, event.attempt
+    run.error, run.error_code = event.error, event.error_code
+    run.read = event.read or run.read
+    _leave_child(play, run)
+    play.resumes = 0
 
 
 def run_of(play: Play, ref: str, iteration: Iteration) -> LayerRun | None:
     """Return how far a step is, in this item when it is in a loop; None when it was not reached."""
     level = play if not iteration else level_at(play, iteration)
     return None if level is None else level.layers.get(ref)
+
+
+def _returned(play: Play, event: m.ChildReturned) -> None:
+    child = play.children.get(event.child_play_id)
+    if child is None:
+        return
+    if child.abandoned:
+        del play.children[event.child_play_id]
+        return
+    child.state, child.out, child.error = event.state, event.out, event.error
+
+
+def _leave_child(play: Play, run: LayerRun) -> None:
+    """The step waits for its child no longer: one that has not ended is to be cancelled until it has (D5)."""
+    if not run.child:
+        return
+    child = play.children[run.child]
+    if child.state is None:
+        child.abandoned = True
+    else:
+        del play.children[run.child]
+    run.child = ""
 
 
 def _run(play: Play, event: m.LayerEvent) -> LayerRun:
@@ -171,6 +229,7 @@ def _ended(play: Play, event: m.LayerCompleted | m.LayerFailed, *, state: m.Laye
     run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
     run.error, run.error_code = event.error, event.error_code
     run.started_at = event.started_at
+    _leave_child(play, run)
     # A skipped or filtered step has no output; its state can still be asked for (spec flow8 sections 6 and 7).
     level.prev[event.ref] = StepView(out=out, state=state, error=event.error, approval=run.approval)
     play.resumes = 0

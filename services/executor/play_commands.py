@@ -71,6 +71,8 @@ def _start(command: m.StartPlay, at: datetime, driver: m.Driver) -> m.PlayStarte
         idempotency_key=command.idempotency_key,
         parent_play_id=command.parent_play_id,
         schedule_id=command.schedule_id,
+        parent=command.parent,
+        depth=command.depth,
     )
 
 
@@ -88,6 +90,9 @@ def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driv
         case m.ApprovePlay():
             decided = _approval(play, command)
             return Received("record", (decided,)) if decided is not None else ACK
+        case m.ChildEnded():
+            returned = _returned(play, command)
+            return Received("record", (returned,)) if returned is not None else ACK
         case m.RevivePlay(epoch=0):
             return Received("ask_driver", _take_over(play, command.at, driver, "revive"))
         case m.RevivePlay():
@@ -120,12 +125,30 @@ def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Drive
         case m.CarryOverPlay():
             carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
             return Received("record", (snapshot_of(carried, command.at),))
+        case m.ChildEnded():
+            returned = _returned(play, command)
+            if returned is None:
+                return ACK
+            facts, reason = (returned,), "child"
         case m.StartPlay() | m.RevivePlay():
             return ACK
         case _:
             assert_never(command)
     resumed = m.PlayResumed(at=command.at, epoch=play.epoch + 1, driver=driver, reason=reason)
     return Received("drive", (*facts, resumed))
+
+
+def _returned(play: Play, command: m.ChildEnded) -> m.ChildReturned | None:
+    child = play.children.get(command.child_play_id)
+    if child is None or child.state is not None:
+        return None
+    return m.ChildReturned(
+        at=command.at,
+        child_play_id=command.child_play_id,
+        state=command.state,
+        out=command.out,
+        error=command.error,
+    )
 
 
 def _take_over(

@@ -30,7 +30,7 @@ class LayerRun(msgspec.Struct):
     attempts: int = 0  # attempts that ended in failure
     announced: bool = False
     started_at: datetime | None = None
-    waits_for: str = ""  # while in WAIT: approval, delay, defer, retry, kv
+    waits_for: str = ""  # while in WAIT: approval, delay, defer, retry, kv, child
     until: datetime | None = None
     out: Any = None
     error: str | None = None
@@ -38,6 +38,7 @@ class LayerRun(msgspec.Struct):
     approval: dict[str, Any] | None = None
     deferred: bool = False
     read: tuple[str, ...] = ()  # what its args read of KV, encrypted
+    child: str = ""  # the play it waits for
 
     @property
     def ended(self) -> bool:

@@ -7,7 +7,15 @@ from libs.common.messages import play as m
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
 from services.executor.play_levels import Iteration, LayerRun, Level, Loop, levels, runs
-from services.executor.play_outcomes import completed, failed, failure, item_ended, skipped
+from services.executor.play_outcomes import (
+    child_ended,
+    child_overdue,
+    completed,
+    failed,
+    failure,
+    item_ended,
+    skipped,
+)
 
 _NONE: frozenset[str] = frozenset()
 
@@ -38,7 +46,7 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
     if deadline is not None and now >= deadline:
         error = f"execution timeout: the flow ran for more than {plan.flow.execution.timeout} s"
         return Todo(_abort(play, plan, now, error=error, code="TIMEOUT"), [], ended=True, until=None)
-    look = _Look(plan, now, [], [], [] if deadline is None else [deadline])
+    look = _Look(play, plan, now, [], [], [] if deadline is None else [deadline])
     if _advance_level(look, play, _Span((), "", 0, len(plan.groups))):
         return Todo([_end(play, plan, now)], [], ended=True, until=None)
     return Todo(look.events, look.ready, ended=False, until=min(look.due, default=None))
@@ -47,6 +55,7 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
 class _Look(NamedTuple):
     """What one look at a play finds."""
 
+    play: Play
     plan: Plan
     now: datetime
     events: list[m.PlayEvent]
@@ -123,6 +132,10 @@ def _advance_loop(look: _Look, level: Level, loop: Loop, step: Step, run: LayerR
 
 def _advance_waiting(look: _Look, step: Step, run: LayerRun) -> None:
     now = look.now
+    child = look.play.children.get(run.child) if run.waits_for == "child" else None
+    if child is not None and child.state is not None:
+        look.events.append(child_ended(look.play, step, run, child, now))
+        return
     if run.waits_for == "approval":
         if run.approval is None:
             return
@@ -135,6 +148,8 @@ def _advance_waiting(look: _Look, step: Step, run: LayerRun) -> None:
         return
     if run.until is not None and run.until > now:
         look.due.append(run.until)
+    elif child is not None:
+        look.events.append(child_overdue(look.play, step, child, now))
     elif run.waits_for == "delay":
         look.events.append(completed(step, run, now, out=run.out))
     else:

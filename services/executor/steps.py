@@ -1,6 +1,5 @@
 """Running one step: its filters, its args, its module, and what came out of it."""
 
-import zlib
 from collections import ChainMap
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from libs.common.errors import HeadraceError
 from libs.common.messages import play as m
 from libs.expressions import ExpressionError, NeedsValue, Scope
 from services.executor.modules.contract import (
+    ChildCall,
     EffectModule,
     Loop,
     ModuleFailed,
@@ -22,10 +22,10 @@ from services.executor.modules.contract import (
 )
 from services.executor.modules.contract import Step as Call
 from services.executor.modules.registry import Registry, decode_args
-from services.executor.plan import Plan, Step, retry_delay_ms
+from services.executor.plan import Plan, Step
 from services.executor.play import LayerRun, Play, run_of
 from services.executor.play_levels import open_items, views
-from services.executor.play_outcomes import completed, failure, iterating, waiting
+from services.executor.play_outcomes import attempt_failed, completed, failure, iterating, waiting
 
 # Items of all loops of a play that are under way together: each is held in memory.
 OPEN_ITEMS_MAX = 1_000
@@ -94,7 +94,15 @@ class Iterates(NamedTuple):
     bytes: int
 
 
-Outcome = Done | Skipped | Failed | Waits | Unread | Iterates
+class Calls(NamedTuple):
+    """The step is done when this play has ended, or fails after so many seconds."""
+
+    child: m.ChildPlay
+    args: dict[str, Any]
+    timeout_s: float
+
+
+Outcome = Done | Skipped | Failed | Waits | Unread | Iterates | Calls
 
 
 def scope_of(
@@ -170,7 +178,14 @@ async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Ou
         out = await module.run(decode_args(module, args), call, parts.services)
     except Exception as error:  # noqa: BLE001 - as above
         return _outcome_of(error)
+    if isinstance(out, ChildCall):
+        return _called(out, parts.output_bytes_max)
     return _checked(out, parts.output_bytes_max)
+
+
+def _called(call: ChildCall, bytes_max: int) -> Outcome:
+    args = _checked(call.args, bytes_max)
+    return Calls(call.child, args.out, call.timeout_s) if isinstance(args, Done) else args
 
 
 def _outcome_of(error: Exception) -> Outcome:
@@ -214,9 +229,14 @@ def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayE
         case Iterates():
             return _iterating(outcome, step, play, now)
         case Failed():
-            return _failed_attempt(outcome, step, play, now)
+            return attempt_failed(
+                play, step, now, error=outcome.error, code=outcome.code, final=outcome.final
+            )
         case Unread():
             return waiting(step, now, outcome.kind, until=now + _until_asked_again(run, now))
+        case Calls():
+            until = now + timedelta(seconds=outcome.timeout_s)
+            return waiting(step, now, "child", until=until, child=outcome.child, args=outcome.args)
         case _:
             assert_never(outcome)
 
@@ -234,28 +254,3 @@ def _iterating(outcome: Iterates, step: Step, play: Play, now: datetime) -> m.Pl
         error = f"iterator: {at_once:,} items at once in nested loops, more than {OPEN_ITEMS_MAX:,}"
         return failure(step, run, now, error=error, code="MODULE_ERROR")
     return iterating(step, now, outcome.items, outcome.batch_size)
-
-
-def _failed_attempt(outcome: Failed, step: Step, play: Play, now: datetime) -> m.PlayEvent:
-    run = run_of(play, step.ref, step.iteration)
-    retry = step.layer.retry
-    attempt = (run.attempts if run else 0) + 1
-    if outcome.final or retry is None or attempt > retry.count:
-        return failure(step, run, now, error=outcome.error, code=outcome.code)
-    delay_ms = retry_delay_ms(retry, attempt=attempt, chance=chance_of(play.seed, step.name, attempt))
-    return m.LayerRetrying(
-        at=now,
-        ref=step.ref,
-        layer_id=step.layer.id,
-        order=step.order,
-        iteration=step.iteration,
-        attempt=attempt,
-        error=outcome.error,
-        error_code=outcome.code,
-        until=now + timedelta(milliseconds=delay_ms),
-    )
-
-
-def chance_of(seed: str, name: str, attempt: int) -> float:
-    """Return the number in [0, 1) that spreads this retry; the same whoever computes it (D8)."""
-    return zlib.crc32(f"{seed}:{name}:{attempt}".encode()) / 2**32

@@ -14,6 +14,7 @@ from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source
 from libs.common.messages import access, channel, flow, group, key, kv, module, play, request
 from libs.common.messages.origin import Origin
 from tests.contract.example_accounts import grant_events
+from tests.contract.example_children import child_messages
 from tests.contract.example_schedules import schedule_messages
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,8 +69,6 @@ def play_commands() -> list[msgspec.Struct]:
         play.WakePlay(at=AT, wait_id=WAIT),
         play.ApprovePlay(at=AT, layer_id=LAYER, decision="approved", note="looks right", by=USER),
         play.CancelPlay(at=AT, by=USER),
-        play.RevivePlay(at=AT),
-        play.CarryOverPlay(at=AT),
     ]
 
 
@@ -364,6 +363,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         play_layer_events,
         definition_events,
         access_events,
+        child_messages,
         schedule_messages,
         key_events,
         grant_events,

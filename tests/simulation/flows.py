@@ -17,6 +17,7 @@ from services.executor.modules.contract import (
 )
 from services.executor.modules.control import Aggregator, Delay, Iterator
 from services.executor.modules.registry import Registry
+from services.executor.modules.subflow import Subflow
 from tests.simulation.clockwork import EPOCH, PROCESS
 
 # Of what kinds of steps a flow is made.
@@ -91,7 +92,7 @@ class Touch(EffectModule[TouchArgs]):
 
 def registry() -> Registry:
     """Return the modules of the simulated executors."""
-    return Registry([Note, Touch, Delay, Iterator, Aggregator])
+    return Registry([Note, Touch, Delay, Iterator, Aggregator, Subflow])
 
 
 def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:

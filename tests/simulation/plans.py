@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, kw_only=True):
     slots: int = 4  # of each executor, for work
     batches: bool = False  # appends travel in atomic batches as soon as two wait
     flows: list[Flow]
+    subflows: list[Flow] = []  # what their steps call
     starts: list[tuple[float, int, int]]  # when, which flow, how many start messages
     cancels: list[tuple[float, int]] = []  # when, which play
     cancel_times: int = 1

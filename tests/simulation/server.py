@@ -87,8 +87,10 @@ class Server:
         self._listeners.setdefault(stem, []).append((connection, handler))
 
     def unlisten(self, connection: Connection, subject: str) -> None:
-        """End a subscription."""
+        """End a subscription; requests whose answers nobody listens for are over."""
         stem = subject.rpartition(".")[0]
+        for consumer in self.consumers.values():
+            consumer.drop(connection, stem)
         self._listeners[stem] = [
             entry for entry in self._listeners.get(stem, []) if entry[0] is not connection
         ]

@@ -129,9 +129,10 @@ class Consumer:
         self._journal.append((self._server.loop.time(), "ack", sequence))
         self._server.observer.acked(self._server.streams[PLAYS].messages[sequence])
 
-    def drop(self, connection: Connection) -> None:
-        """Forget the requests of a connection that is gone."""
-        for pull in [pull for pull in self._pulls if pull.connection is connection]:
+    def drop(self, connection: Connection, stem: str = "") -> None:
+        """Forget the requests of a connection that is gone, or of one of its inboxes."""
+        gone = [pull for pull in self._pulls if pull.connection is connection and pull.reply.startswith(stem)]
+        for pull in gone:
             self._close(pull)
 
     def restart(self, forget_s: float) -> None:

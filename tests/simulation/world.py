@@ -22,6 +22,7 @@ from libs.common.errors import HeadraceError
 from libs.common.health import Health
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowCreated
+from libs.common.payloads import Payloads
 from libs.common.subjects import PlayKey, definition, play_key
 from services.executor import commands as commands_module
 from services.executor import history, play_snapshot
@@ -29,9 +30,10 @@ from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
 from services.executor.play_levels import Iteration
+from services.executor.plays import Plays
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.flows import COMPANY, registry
-from tests.simulation.network import SimBus, Weather
+from tests.simulation.network import PAYLOAD_BYTES_MAX, SimBus, Weather
 from tests.simulation.plans import Plan, draw
 from tests.simulation.server import Server
 from tests.simulation.streams import PLAYS
@@ -227,6 +229,11 @@ class World:
                 http=cast("Any", None),
                 kv=cast("Any", None),
                 storage=cast("Any", None),
+                plays=Plays(
+                    process.bus,
+                    Payloads(process.bus, process, inline_bytes_max=PAYLOAD_BYTES_MAX // 4),
+                    shards=1,
+                ),
                 now=process.now,
                 monotonic_s=process.monotonic_s,
             ),
@@ -322,14 +329,15 @@ class World:
     # ── people ──────────────────────────────────────────────────────────────────────────────────────
 
     def _define(self) -> None:
-        for flow in self.plan.flows:
+        for flow in [*self.plan.flows, *self.plan.subflows]:
             data = encode_message(
                 FlowCreated(at=EPOCH, flow=flow),
                 id=f"flow-{flow.id}",
                 context=Context(source="/", subject=flow.id),
             )
             self.server.store(definition("flow", COMPANY, flow.id), data, {})
-            self._keys.append(play_key(COMPANY, flow.id, f"p{len(self._keys)}", shards=1))
+        for n, flow in enumerate(self.plan.flows):
+            self._keys.append(play_key(COMPANY, flow.id, f"p{n}", shards=1))
 
     def _send(self, key: PlayKey, verb: str, command: m.Command, id: str, *, times: int = 1) -> None:
         if self.server.is_down:

@@ -13,10 +13,10 @@ from libs.common.messages.payload import PayloadRef
 
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
-WaitKind = Literal["approval", "delay", "defer", "kv", "kv-filters"]
+WaitKind = Literal["approval", "delay", "defer", "child", "kv", "kv-filters"]
 Decision = Literal["approved", "declined"]
 Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
-ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume"]
+ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume", "child"]
 
 PLAY_STATES: tuple[PlayState, ...] = (
     "NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD",
@@ -63,6 +63,23 @@ def shown_iteration(iteration: Sequence[int]) -> int | list[int] | None:
             return numbers
 
 
+class Parent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where the step lives that waits for a play: it is told of the end. In the same company."""
+
+    flow_id: str
+    play_id: str
+
+
+class ChildPlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A play that a step waits for, with all that its start says; its id derives from the step and the attempt."""
+
+    play_id: str
+    flow_id: str
+    definition: int
+    flow_version: int
+    seed: str = ""
+
+
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -78,6 +95,17 @@ class StartPlay(Command, frozen=True, kw_only=True):
     idempotency_key: str = ""
     parent_play_id: str = ""
     schedule_id: str = ""
+    parent: Parent | None = None
+    depth: int = 0
+
+
+class ChildEnded(Command, frozen=True, kw_only=True):
+    """A play that a step of this one waits for has ended: how, and with what."""
+
+    child_play_id: str
+    state: PlayState
+    out: Any = None
+    error: str | None = None
 
 
 class WakePlay(Command, frozen=True, kw_only=True):
@@ -119,7 +147,7 @@ class CarryOverPlay(Command, frozen=True, kw_only=True):
     """Write the state of a parked play anew, before the log forgets its history (design D16)."""
 
 
-PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay | CarryOverPlay
+PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay | CarryOverPlay | ChildEnded
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────
@@ -140,6 +168,17 @@ class PlayStarted(Event, frozen=True, kw_only=True):
     idempotency_key: str = ""
     parent_play_id: str = ""
     schedule_id: str = ""
+    parent: Parent | None = None
+    depth: int = 0
+
+
+class ChildReturned(Event, frozen=True, kw_only=True):
+    """The play that a step waits for, or waited for, has ended."""
+
+    child_play_id: str
+    state: PlayState
+    out: Any = None
+    error: str | None = None
 
 
 class PlayResumed(Event, frozen=True, kw_only=True):
@@ -194,14 +233,17 @@ class LayerStarted(LayerEvent, frozen=True, kw_only=True):
 
 
 class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
-    """A step waits: for a decision, or until a time; a delay ends with `out` when the time has come.
+    """A step waits: for a decision, for another play, or until a time.
 
-    With `kv` or `kv-filters` it waits for the store, whose entries its args or filters read.
+    A delay ends with `out` when the time has come; who waits for a play, started with `args`, gives it up at
+    `until`. With `kv` or `kv-filters` it waits for the store, whose entries its args or filters read.
     """
 
     kind: WaitKind
     until: datetime | None = None
     out: Any = None
+    child: ChildPlay | None = None
+    args: dict[str, Any] = {}
 
 
 class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
@@ -230,13 +272,14 @@ class LayerCompleted(LayerEvent, frozen=True, kw_only=True):
 
 
 class LayerFailed(LayerEvent, frozen=True, kw_only=True):
-    """A step ended in failure after its last attempt."""
+    """A step ended in failure after its last attempt; `out` is what the attempt left all the same."""
 
     error: str
     error_code: str
     started_at: datetime | None = None
     attempts: int = 1
     announced: bool = False
+    out: Any = None
 
 
 class LayerIterating(LayerEvent, frozen=True, kw_only=True):
@@ -292,6 +335,7 @@ PlayEvent = (
     PlayStarted
     | PlayResumed
     | PlayWaiting
+    | ChildReturned
     | CancelRequested
     | ApprovalDecided
     | LayerStarted

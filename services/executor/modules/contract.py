@@ -8,7 +8,9 @@ import aiohttp
 import msgspec
 
 from libs.common.messages.kv import KvConflict
+from libs.common.messages.play import ChildPlay
 from services.executor.entries import Entries
+from services.executor.plays import Plays
 from services.executor.storage import Storage
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -42,6 +44,14 @@ class Loop(msgspec.Struct, frozen=True):
     batch_size: int
 
 
+class ChildCall(msgspec.Struct, frozen=True):
+    """An effect's answer that the step is done when this play has ended, or fails after so many seconds."""
+
+    child: ChildPlay
+    args: dict[str, Any]
+    timeout_s: float
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
 
@@ -63,6 +73,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     kv_conflict: KvConflict = "child"
     secrets: frozenset[str] = frozenset()
     collected: Sequence[Any] = ()
+    depth: int = 0  # how many plays stand above this one
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +82,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     http: aiohttp.ClientSession
     kv: Entries
     storage: Storage
+    plays: Plays
     now: Callable[[], datetime]
     monotonic_s: Callable[[], float]
 

@@ -23,6 +23,7 @@ from services.executor.modules import (
     kv,
     log,
     storage,
+    subflow,
     tables,
     text,
     tokens,
@@ -33,6 +34,7 @@ from services.executor.modules.contract import EffectModule, Module, ModuleFaile
 ENTRY_POINTS = "headrace.modules"
 FAMILIES: tuple[tuple[type[Module[Any]], ...], ...] = (
     control.MODULES,
+    subflow.MODULES,
     data.MODULES,
     text.MODULES,
     arrays.MODULES,

@@ -75,7 +75,7 @@ def completed(row: LayerRow, event: m.LayerCompleted) -> None:
 def failed(row: LayerRow, event: m.LayerFailed) -> None:
     """Fold in a failure."""
     row.state = "FAIL"
-    row.out = None
+    row.out = None if event.out is None else encode(event.out).decode()
     _ended(row, event, event.error, event.error_code)
 
 

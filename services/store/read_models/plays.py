@@ -187,6 +187,7 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayStarted: _started,
     m.PlayResumed: _nothing,
     m.PlayWaiting: _nothing,
+    m.ChildReturned: _nothing,
     m.CancelRequested: _nothing,
     m.PlaySnapshot: _nothing,
     m.PlayCompleted: _completed,

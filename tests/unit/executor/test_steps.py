@@ -20,6 +20,7 @@ from services.executor.modules.contract import (
 )
 from services.executor.modules.registry import Registry
 from services.executor.plan import Traits, compile_plan
+from services.executor.play_outcomes import chance_of
 from tests.builders import AT, a_flow, a_layer
 from tests.spec import Scene, given
 
@@ -193,8 +194,8 @@ def test_a_wait_becomes_a_delay_that_ends_with_its_output() -> None:
 
 
 def test_chance_derives_from_seed_step_and_attempt() -> None:
-    draws = [steps.chance_of("s", "a", 1), steps.chance_of("s", "a", 2), steps.chance_of("t", "a", 1)]
-    assert draws[0] == steps.chance_of("s", "a", 1)
+    draws = [chance_of("s", "a", 1), chance_of("s", "a", 2), chance_of("t", "a", 1)]
+    assert draws[0] == chance_of("s", "a", 1)
     assert len(set(draws)) == 3
     assert all(0 <= draw < 1 for draw in draws)
 

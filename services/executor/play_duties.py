@@ -1,0 +1,115 @@
+"""What a play's state obliges to beyond its own log, pure: messages to its children, its parent, its error flow.
+
+A commit and a message are two writes. So a duty is sent after the commit and before the acknowledgement, under an id
+that makes a repeat harmless, and again by whoever finds the play in that state: a new driver, or a command that is
+delivered again. A driver does the duties of what it takes over before its own first commit, so that no start of a lost
+driver comes after the cancel that follows it (tests/model).
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from libs.common.ids import derived_id
+from libs.common.messages import play as m
+from services.executor.plan import Plan
+from services.executor.play import Play
+
+DEPTH_MAX = 10
+
+
+class StartChild(NamedTuple):
+    """A step waits for this play: see that it is started."""
+
+    child: m.ChildPlay
+    args: dict[str, Any]
+
+
+class CancelChild(NamedTuple):
+    """Nobody waits for this play any more: see that it ends."""
+
+    child: m.ChildPlay
+
+
+class TellParent(NamedTuple):
+    """The play has ended: the step that waits for it is to know."""
+
+    parent: m.Parent
+    state: m.PlayState
+    out: Any
+    error: str | None
+
+
+class StartErrorFlow(NamedTuple):
+    """The play has failed: start this flow with what is known of the failure (spec flow8 section 11)."""
+
+    flow: str
+    play_id: str
+    args: dict[str, Any]
+    depth: int
+
+
+Duty = StartChild | CancelChild | TellParent | StartErrorFlow
+
+
+def has_duties(play: Play) -> bool:
+    """Tell whether this state may oblige to anything; cheap, for every commit asks."""
+    return bool(play.children) or play.ended
+
+
+def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
+    """Return what this state obliges to, by an id: who has done a duty once need not do it again.
+
+    Without its plan a play starts no error flow: what it was to run is not in the log any more.
+    """
+    due: dict[str, Duty] = {}
+    for child_id, child in play.children.items():
+        if child.abandoned:
+            due[f"cancel-{child_id}"] = CancelChild(child.start)
+        elif child.state is None:
+            due[f"start-{child_id}"] = StartChild(child.start, child.args)
+    if not play.ended:
+        return due
+    if play.parent is not None:
+        due["parent"] = TellParent(play.parent, play.status, play.out, play.error)
+    if plan is not None and _has_error_flow(play, plan):
+        due["error"] = StartErrorFlow(
+            flow=plan.flow.execution.on_fail_flow_id or "",
+            play_id=derived_id("error", play_id),
+            args=_error_args(play, plan, play_id),
+            depth=play.depth + 1,
+        )
+    return due
+
+
+def start_of(duty: StartChild, play: Play, parent: m.Parent, at: datetime) -> m.StartPlay:
+    """Return the command that starts a child of this play."""
+    return m.StartPlay(
+        at=at,
+        definition=duty.child.definition,
+        flow_version=duty.child.flow_version,
+        args=duty.args,
+        trigger="subflow",
+        seed=duty.child.seed,
+        parent_play_id=parent.play_id,
+        parent=parent,
+        depth=play.depth + 1,
+    )
+
+
+def _has_error_flow(play: Play, plan: Plan) -> bool:
+    if play.status != "FAIL" or play.error_code == "CANCELLED" or play.trigger == "error":
+        return False
+    return bool(plan.flow.execution.on_fail_flow_id) and play.depth < DEPTH_MAX
+
+
+def _error_args(play: Play, plan: Plan, play_id: str) -> dict[str, Any]:
+    return {
+        "playId": play_id,
+        "flowId": plan.flow.id,
+        "flowName": plan.flow.name,
+        "ref": play.failed_ref,
+        "error": play.error,
+        "args": play.args,
+        "state": play.status,
+        "layers": {ref: {"state": run.state, "out": run.out} for ref, run in play.layers.items()},
+    }
