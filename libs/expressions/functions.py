@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 import msgspec
 
 from libs.expressions.errors import Fault
-from libs.expressions.limits import ITEM_WORK_BYTES, ROUND_DIGITS_MAX
+from libs.expressions.limits import ITEM_WORK_BYTES, ROUND_DIGITS_MAX, XPATH_WORK_FACTOR
 from libs.expressions.printf import printf
 from libs.expressions.scope import Frame
 from libs.expressions.values import (
@@ -28,6 +28,7 @@ from libs.expressions.values import (
     stringify,
     truthy,
 )
+from libs.expressions.xpath import FORMATS, select
 
 _DIGITS = Context(prec=2 * ROUND_DIGITS_MAX + 2)
 
@@ -293,6 +294,26 @@ def _html(frame: Frame, value: Any) -> str:
     return html.escape(shown)
 
 
+def _xpath(frame: Frame, document: Any, expression: Any, kind: Any = "auto") -> Any:
+    """What an XPath expression finds in XML or HTML: a list for nodes, else a value."""
+    if not isinstance(document, str):
+        raise Fault(f"xpath needs a document, not {kind_of(document)}")
+    if kind not in FORMATS:
+        raise Fault(f"xpath reads one of {', '.join(FORMATS)}")
+    frame.spend(XPATH_WORK_FACTOR * len(document))
+    found = select(document, text(frame, expression), kind=kind)
+    for part in found if isinstance(found, list) else ():
+        frame.spend(len(part) + ITEM_WORK_BYTES)
+    return found
+
+
+def _xpath_first(frame: Frame, *given: Any) -> Any:
+    found = _xpath(frame, *given)
+    if not isinstance(found, list):
+        return found
+    return found[0] if found else None
+
+
 _GE = _ordering(operator.ge)
 _LE = _ordering(operator.le)
 
@@ -338,6 +359,8 @@ FUNCTIONS: dict[str, Function] = {
     "slice": Function(_slice, 1, 3, "last"),
     "print": Function(_print, 0, None, "last"),
     "printf": Function(_printf, 1, None, "last"),
+    "xpath": Function(_xpath, 2, 3),
+    "xpathFirst": Function(_xpath_first, 2, 3),
     "html": Function(_html, 1, 1, "last"),
     "urlquery": Function(url_encode, 1, 1, "last"),
 }

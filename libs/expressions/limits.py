@@ -14,6 +14,8 @@ ITEM_WORK_BYTES = 64  # an element of a list weighs about this much in memory
 # A part of a loop's body, each time it comes by: a quarter of a million take about 0.3 s.
 STEP_WORK_BYTES = 256
 
+XPATH_WORK_FACTOR = 8  # a document is read into a tree of several times its size
+
 NUMBER_CHARS_MAX = 64  # of a text that is read as a number
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 INT_BITS_MAX = 1_024  # of an integer that comes in; the largest float has as many
