@@ -157,6 +157,8 @@ create table layers (
     waits_for text,
     until timestamp with time zone,
     iteration integer[] not null default '{}'::integer[],
+    reused boolean not null default false,
+    round integer not null default 0,
     constraint layers_pkey PRIMARY KEY (play_id, ref, iteration)
 );
 
@@ -202,6 +204,9 @@ create table plays (
     changed_at timestamp with time zone not null,
     first_sequence bigint not null,
     sequence bigint not null,
+    hold json,
+    replay_of text,
+    retries integer not null default 0,
     constraint plays_pkey PRIMARY KEY (id)
 );
 

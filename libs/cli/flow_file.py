@@ -26,6 +26,7 @@ class LayerFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     retry: Retry | None = None
     filters: tuple[dict[str, Any], ...] = ()
     needs_approval: bool = False
+    approval: dict[str, Any] | None = None
     component_config_ids: dict[str, str] = {}
     link_ids_by_type: dict[str, str] = {}
     module_version: int = 1

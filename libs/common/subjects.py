@@ -16,7 +16,7 @@ REQUESTS = "REQUESTS"
 # Keeps the newest copy of each chunk of a big value.
 PAYLOADS = "PAYLOADS"
 WORK_VERBS = ("start", "wake", "release", "revive", "carry", "child")
-CONTROL_VERBS = ("approve", "cancel", "hold", "resume")
+CONTROL_VERBS = ("approve", "cancel", "hold", "resume", "retry")
 PLAY_STATES_TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 
 LIVE_DEFINITIONS = "live.def"

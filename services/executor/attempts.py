@@ -18,7 +18,7 @@ from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import run_of
 from services.executor.play_levels import LayerRun, collected_at
-from services.executor.play_outcomes import failure, skipped, started, waiting
+from services.executor.play_outcomes import failure, gated, skipped, started, waiting
 from services.executor.readings import Need, Readings, conflict_of, inherits
 
 # A pure step that took longer than this ended at a time of its own; shorter ones share the time of their turn.
@@ -104,6 +104,7 @@ class Attempts:
             ref=step.ref,
             idempotency_key=self.name(step),
             attempt=(run.attempts if run else 0) + 1,
+            retries=play.retries,
             now=now,
             depth=play.depth,
             group_id=flow.group_id,
@@ -144,8 +145,8 @@ class Attempts:
             self._journal.record(skipped(step, now, state="FILTERED"))
             self.readings.forget(self.name(step))
             return None
-        if layer.needs_approval:
-            self._journal.record(waiting(step, now, "approval"))
+        if layer.needs_approval and not (run and run.approval):
+            self._journal.record(gated(step, now))
             # What the args read, they read when the step is approved.
             self.readings.forget(self.name(step))
             return None

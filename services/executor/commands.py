@@ -24,6 +24,7 @@ from services.executor.parts import Parts
 from services.executor.play import Play, evolve
 from services.executor.play_commands import LEAVE, Received, receive
 from services.executor.play_duties import has_duties
+from services.executor.play_retry import restarts
 
 HANDLE_ATTEMPTS_MAX = 50
 MISSES_MAX = 2
@@ -93,7 +94,10 @@ class Commands:
         if not known.play.begun and not isinstance(envelope.data, m.StartPlay):
             start = await history.start_command(bus, payloads, key)
         driver = m.Driver(delivery.sequence, delivery.delivery)
-        received = receive(known.play, envelope.data, id=envelope.id, driver=driver, start=start)
+        restarted = await self._restarts(known, envelope.data)
+        received = receive(
+            known.play, envelope.data, id=envelope.id, driver=driver, start=start, restarts=restarted
+        )
         gap = given.gap or known.gap
         if gap is not None and not known.play.ended:
             await self._fail(given, known, received, gap)
@@ -126,6 +130,14 @@ class Commands:
         """Let a command come as a new message, which nobody holds an older delivery of (R15)."""
         await self._parts.bus.append(delivery.subject, delivery.data, id=ids.commit_id())
         await delivery.ack()
+
+    async def _restarts(self, known: History, command: m.PlayCommand) -> tuple[str, ...] | None:
+        # A retry means one end of the play, not whatever end it finds: two at once are one.
+        if not isinstance(command, m.RetryPlay) or known.play.status != "FAIL":
+            return None
+        if command.after != known.sequence or known.gap is not None:
+            return None
+        return restarts(known.play, await self._plans.get(known.play.definition))
 
     async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).

@@ -8,11 +8,13 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
 
 from libs.common import ids, trace
 from libs.common.codec import Context, Envelope, source_of
 from libs.common.consumer import Delivery
+from libs.common.errors import NotFound, PayloadLost
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
 from services.executor import history
@@ -26,6 +28,7 @@ from services.executor.plan import Plan, Step
 from services.executor.play import Play
 from services.executor.play_order import NOTHING_FOLLOWS, advance
 from services.executor.readings import Need
+from services.executor.reuse import lost_source, missing, taken_over
 
 PARK_ABOVE_S = 2.0
 LINGER_S = 0.5
@@ -138,6 +141,8 @@ class Drive:
         while True:
             await self._take_in()
             now = self._now()
+            if not await self._reuse(now):
+                continue
             # A take-over may have ended the play by itself: then nothing follows.
             todo = NOTHING_FOLLOWS if journal.play.ended else advance(journal.play, self._plan, now)
             if todo.ended:
@@ -155,7 +160,7 @@ class Drive:
             if self._effects or self._is_soon(todo.until) or self._is_lingering():
                 if await self._commit():
                     await self._wait(self._linger(todo.until))
-            elif await self._park(todo.until):
+            elif await (self._hold() if todo.held else self._park(todo.until)):
                 return True
 
     async def _take_in(self) -> None:
@@ -183,6 +188,43 @@ class Drive:
             if self.journal.is_full() and not await self._commit():
                 return False
         return True
+
+    async def _reuse(self, now: datetime) -> bool:
+        """Give a replay what it takes over, first of all. False when the log moved: look at the play again."""
+        play = self.journal.play
+        if play.replay is None or play.ended or play.cancelled_by is not None:
+            return True
+        steps = missing(play, self._plan)
+        if not steps:
+            return True
+        gathers = lost_source(self._plan, play.replay.from_ref)
+        if gathers is not None:
+            self._lose(
+                now, f"step {gathers} gathers from a loop before {play.replay.from_ref}: replay the loop"
+            )
+            return True
+        try:
+            source = await history.load_source(self._parts.bus, self._parts.payloads, self.key, play.replay)
+        except (NotFound, PayloadLost) as error:
+            self._lose(now, f"play {play.replay.play_id}: {error.message}")
+            return True
+        for step in steps:
+            events = list(taken_over(source, step, now))
+            if not events:
+                self._lose(now, f"play {play.replay.play_id} holds no end of step {step.ref} to take over")
+                return True
+            for event in events:
+                self.journal.record(event)
+            self.journal.weigh(len(msgspec.json.encode(source.layers[step.ref].out)))
+            if self.journal.is_due() and not await self.journal.commit():
+                return False
+        return True
+
+    def _lose(self, now: datetime, error: str) -> None:
+        started_at = self.journal.play.started_at
+        self.journal.record(
+            m.PlayFailed(at=now, error=error, error_code="REPLAY_LOST", started_at=started_at)
+        )
 
     async def _go(self, ready: list[Step], now: datetime) -> bool:
         """Run what is ready: pure steps here, effects in tasks after a barrier. Tell whether anything moved."""
@@ -240,6 +282,11 @@ class Drive:
             return
         finally:
             self._wake.clear()
+
+    async def _hold(self) -> bool:
+        """Leave the play on hold, with nobody driving it. False when the log moved."""
+        self.journal.record(m.PlayHeld(at=self._now()))
+        return await self.journal.commit()
 
     async def _park(self, until: datetime | None) -> bool:
         """Leave the play in WAIT with nobody driving it: commit, then timer (R7). False when the log moved."""

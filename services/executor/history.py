@@ -10,7 +10,7 @@ from libs.common.bus import Bus, Stored
 from libs.common.codec import Commit, decode_commit, decode_message
 from libs.common.errors import HeadraceError, NotFound, PayloadLost
 from libs.common.messages.flow import Flow
-from libs.common.messages.play import PlaySnapshot, StartPlay
+from libs.common.messages.play import PlaySnapshot, Replay, StartPlay
 from libs.common.payloads import Payloads
 from libs.common.subjects import DEFINITIONS, PlayKey, plays_stream
 from services.executor.plan import Plan, Traits, compile_plan
@@ -54,7 +54,24 @@ async def load(bus: Bus, payloads: Payloads, key: PlayKey) -> History:
 
     Raises Unavailable when the log does not answer.
     """
-    stored = _from_snapshot(await _stored(bus, key))
+    return await _read(payloads, await _stored(bus, key))
+
+
+async def load_source(bus: Bus, payloads: Payloads, key: PlayKey, replay: Replay) -> Play:
+    """Return the play that a replay repeats, as it was when the replay was asked for.
+
+    Raises NotFound (HISTORY_LOST) and PayloadLost when the log does not hold it any more, Unavailable.
+    """
+    source = key._replace(shard=replay.shard, play_id=replay.play_id)
+    stored = await bus.load(plays_stream(source.shard), source.events, since=1)
+    known = await _read(payloads, [message for message in stored if message.sequence <= replay.sequence])
+    if known.gap is not None:
+        raise known.gap
+    return known.play
+
+
+async def _read(payloads: Payloads, messages: list[Stored]) -> History:
+    stored = _from_snapshot(messages)
     commits, gap = await _commits(payloads, stored)
     if not commits:
         return unknown()

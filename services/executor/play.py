@@ -5,7 +5,7 @@ One driver owns a Play and evolves it in place; `fold` makes a new one from a hi
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import msgspec
@@ -44,14 +44,21 @@ class Play(Level):
     flow_version: int = 0
     args: dict[str, Any] = msgspec.field(default_factory=dict)
     seed: str = ""
+    by: str = ""
     epoch: int = 0
     driver: m.Driver | None = None
     started_at: datetime | None = None
     # The ids of the newest APPLIED_MAX commands, oldest first.
     applied: dict[str, None] = msgspec.field(default_factory=dict)
+    # The flow's timeout counts from here: holds move it, a retry sets it anew.
+    clock_from: datetime | None = None
     wait_id: str = ""
     wait_until: datetime | None = None
     cancelled_by: str | None = None
+    hold: m.Hold | None = None
+    held_at: datetime | None = None
+    retries: int = 0
+    replay: m.Replay | None = None
     resumes: int = 0
     trigger: m.Trigger = "api"
     parent: m.Parent | None = None
@@ -114,14 +121,10 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             play.cancelled_by = event.by
         case m.ChildReturned():
             _returned(play, event)
-        case m.ApprovalDecided():
-            run = _run(play, event)
-            run.approval = {
-                "decision": event.decision,
-                "note": event.note,
-                "by": event.by,
-                "at": event.at.isoformat().replace("+00:00", "Z"),
-            }
+        case m.HoldRequested() | m.PlayHeld() | m.HoldLifted() | m.PlayRetried():
+            _operated(play, event)
+        case m.ApprovalDecided() | m.ApprovalVoted() | m.ApprovalEscalated() | m.ApprovalReminded():
+            _approval(_run(play, event), event)
         case m.LayerStarted():
             run = _run(play, event)
             run.state, run.announced, run.until, run.waits_for = "RUN", True, None, ""
@@ -156,9 +159,9 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
 def _started(play: Play, event: m.PlayStarted) -> None:
     play.status = "RUN"
     play.definition, play.flow_version = event.definition, event.flow_version
-    play.args, play.seed = event.args, event.seed
+    play.args, play.seed, play.by, play.replay = event.args, event.seed, event.by, event.replay
+    play.epoch, play.driver, play.started_at, play.clock_from = event.epoch, event.driver, event.at, event.at
     play.trigger, play.parent, play.depth = event.trigger, event.parent, event.depth
-    play.epoch, play.driver, play.started_at = event.epoch, event.driver, event.at
     play.prev = {"args": event.args}
 
 
@@ -166,6 +169,7 @@ def _waiting(play: Play, event: m.LayerWaiting) -> None:
     run = _run(play, event)
     run.state, run.waits_for, run.until, run.out = "WAIT", event.kind, event.until, event.out
     run.deferred = run.deferred or event.kind == "defer"
+    run.gate = event.gate or run.gate
     if event.child is not None:
         run.child = event.child.play_id
         play.children[run.child] = Child(event.child, event.args)
@@ -208,6 +212,67 @@ def _leave_child(play: Play, run: LayerRun) -> None:
     else:
         del play.children[run.child]
     run.child = ""
+
+
+def _operated(play: Play, event: m.HoldRequested | m.PlayHeld | m.HoldLifted | m.PlayRetried) -> None:
+    match event:
+        case m.HoldRequested():
+            play.hold = m.Hold(event.at, event.by, event.note)
+        case m.PlayHeld():
+            play.status, play.held_at = "ON_HOLD", event.at
+            play.wait_id, play.wait_until = "", None
+        case m.HoldLifted():
+            _lifted(play, event)
+        case m.PlayRetried():
+            _retried(play, event)
+
+
+def _approval(
+    run: LayerRun, event: m.ApprovalDecided | m.ApprovalVoted | m.ApprovalEscalated | m.ApprovalReminded
+) -> None:
+    run.gate = event.gate or run.gate
+    if isinstance(event, m.ApprovalDecided):
+        run.approval = decision_view(event)
+    else:
+        run.until = event.gate.due_at
+
+
+def _lifted(play: Play, event: m.HoldLifted) -> None:
+    if play.held_at is not None and play.clock_from is not None:
+        # What people pause does not count towards the flow's timeout; clocks of two machines may disagree.
+        play.clock_from += max(event.at - play.held_at, timedelta(0))
+    play.hold = play.held_at = None
+
+
+def _retried(play: Play, event: m.PlayRetried) -> None:
+    play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
+    play.clock_from, play.retries = event.at, event.number
+    play.cancelled_by = play.hold = play.held_at = None
+    play.out = play.error = play.error_code = play.failed_ref = None
+    play.resumes = play.cursor = 0
+    for ref in event.refs:
+        before = play.layers.get(ref)
+        if before is None:
+            continue
+        play.layers[ref] = LayerRun(before.layer_id, before.order)
+        # An approval once given stands; a step that was declined is asked for again.
+        if before.approval is not None and before.approval["decision"] == "approved":
+            play.layers[ref].approval = before.approval
+        play.prev.pop(ref, None)
+        play.failed.discard(ref)
+
+
+def decision_view(event: m.ApprovalDecided) -> dict[str, Any]:
+    """Return a decision as the API shows it and expressions see it (spec flow8 section 12)."""
+    view = {"decision": event.decision, "note": event.note, "by": event.by, "at": _shown(event.at)}
+    if event.gate is None:
+        return view
+    votes = [{**msgspec.structs.asdict(vote), "at": _shown(vote.at)} for vote in event.gate.votes]
+    return {**view, "votes": votes}
+
+
+def _shown(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _run(play: Play, event: m.LayerEvent) -> LayerRun:

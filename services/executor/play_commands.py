@@ -1,13 +1,14 @@
 """What a delivered command means for a play, pure: the table of design D5."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 import msgspec
 
+from libs.common.messages import approval
 from libs.common.messages import play as m
 from services.executor.play import Play
-from services.executor.play_levels import runs
+from services.executor.play_levels import Iteration, LayerRun, runs
 from services.executor.play_outcomes import failed
 from services.executor.play_snapshot import snapshot_of
 
@@ -29,16 +30,23 @@ LEAVE = Received("leave")
 
 
 def receive(
-    play: Play, command: m.PlayCommand, *, id: str, driver: m.Driver, start: m.StartPlay | None = None
+    play: Play,
+    command: m.PlayCommand,
+    *,
+    id: str,
+    driver: m.Driver,
+    start: m.StartPlay | None = None,
+    restarts: tuple[str, ...] | None = None,
 ) -> Received:
     """Decide what a delivered command means for this play: the table of design D5.
 
-    `driver` is this delivery; `start` the play's start command when the play has no history yet (R9).
+    `driver` is this delivery; `start` the play's start command when the play has no history yet (R9); `restarts` the
+    steps that begin anew if this command retries the end that the play came to, None when it does not.
     """
     if not play.begun:
         return _receive_unborn(command, driver, start)
     if play.ended:
-        return ACK
+        return _receive_ended(play, command, id, driver, restarts)
     if play.status == "RUN":
         return _receive_running(play, command, id, driver)
     return _receive_parked(play, command, id, driver)
@@ -52,6 +60,9 @@ def _receive_unborn(command: m.PlayCommand, driver: m.Driver, start: m.StartPlay
             # The cancel overtook the start: both are decided here, in one commit (R9).
             cancel = m.CancelRequested(at=command.at, by=command.by)
             return Received("drive", (_start(start, command.at, driver), cancel))
+        case m.HoldPlay() if start is not None:
+            hold = m.HoldRequested(at=command.at, by=command.by, note=command.note)
+            return Received("drive", (_start(start, command.at, driver), hold))
         case _:
             # Nothing can wait for an approval, a timer or a new driver before it began.
             return ACK
@@ -73,7 +84,31 @@ def _start(command: m.StartPlay, at: datetime, driver: m.Driver) -> m.PlayStarte
         schedule_id=command.schedule_id,
         parent=command.parent,
         depth=command.depth,
+        replay=command.replay,
     )
+
+
+def _receive_ended(
+    play: Play, command: m.PlayCommand, id: str, driver: m.Driver, restarts: tuple[str, ...] | None
+) -> Received:
+    """An end absorbs every command but one: the retry that means this very end."""
+    if (
+        not isinstance(command, m.RetryPlay)
+        or play.status != "FAIL"
+        or restarts is None
+        or id in play.applied
+    ):
+        return ACK
+    retried = m.PlayRetried(
+        at=command.at,
+        epoch=play.epoch + 1,
+        driver=driver,
+        number=play.retries + 1,
+        refs=restarts,
+        by=command.by,
+        note=command.note,
+    )
+    return Received("drive", (retried,))
 
 
 def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:
@@ -85,55 +120,93 @@ def _receive_running(play: Play, command: m.PlayCommand, id: str, driver: m.Driv
     if id in play.applied:
         return ACK
     match command:
-        case m.CancelPlay():
-            return Received("record", (m.CancelRequested(at=command.at, by=command.by),))
-        case m.ApprovePlay():
-            decided = _approval(play, command)
-            return Received("record", (decided,)) if decided is not None else ACK
-        case m.ChildEnded():
-            returned = _returned(play, command)
-            return Received("record", (returned,)) if returned is not None else ACK
         case m.RevivePlay(epoch=0):
             return Received("ask_driver", _take_over(play, command.at, driver, "revive"))
         case m.RevivePlay():
             if command.epoch != play.epoch:
                 return ACK
             return Received("drive", _take_over(play, command.at, driver, "resume"))
-        case m.StartPlay() | m.WakePlay() | m.CarryOverPlay():
-            return ACK
+        case _:
+            fact = _fact(play, command)
+            return Received("record", (fact,)) if fact is not None else ACK
+
+
+def _fact(play: Play, command: m.PlayCommand) -> m.PlayEvent | None:
+    """Return what a command tells the driver of a play, None when it tells nothing (any more)."""
+    match command:
+        case m.CancelPlay():
+            return m.CancelRequested(at=command.at, by=command.by)
+        case m.ApprovePlay():
+            return _approval(play, command)
+        case m.ChildEnded():
+            return _returned(play, command)
+        case m.HoldPlay():
+            return _hold(command) if play.hold is None else None
+        case m.ResumePlay():
+            return _lift(command) if play.hold is not None else None
+        case m.StartPlay() | m.WakePlay() | m.RetryPlay() | m.RevivePlay() | m.CarryOverPlay():
+            return None
         case _:
             assert_never(command)
+
+
+def _hold(command: m.HoldPlay) -> m.HoldRequested:
+    return m.HoldRequested(at=command.at, by=command.by, note=command.note)
+
+
+def _lift(command: m.ResumePlay) -> m.HoldLifted:
+    return m.HoldLifted(at=command.at, by=command.by, note=command.note)
 
 
 def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:
     if id in play.applied:
         return ACK
-    facts: tuple[m.PlayEvent, ...]
-    reason: m.ResumeReason
+    if play.hold is not None:
+        return _receive_on_hold(play, command, id, driver)
     match command:
         case m.WakePlay():
-            if command.wait_id != play.wait_id:
-                return ACK
-            facts, reason = (), "wake"
+            return _unpark(play, command, driver, "wake") if command.wait_id == play.wait_id else ACK
         case m.CancelPlay():
-            facts, reason = (m.CancelRequested(at=command.at, by=command.by),), "cancel"
+            return _unpark(play, command, driver, "cancel", m.CancelRequested(at=command.at, by=command.by))
         case m.ApprovePlay():
             decided = _approval(play, command)
-            if decided is None:
-                return ACK
-            facts, reason = (decided,), "approval"
+            return _unpark(play, command, driver, "approval", decided) if decided is not None else ACK
+        case m.HoldPlay():
+            # Nobody drives it, so nothing runs: it is held at once.
+            return Received("record", (_hold(command), m.PlayHeld(at=command.at)))
         case m.CarryOverPlay():
-            carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
-            return Received("record", (snapshot_of(carried, command.at),))
+            return _carry_over(play, command, id)
         case m.ChildEnded():
             returned = _returned(play, command)
-            if returned is None:
-                return ACK
-            facts, reason = (returned,), "child"
-        case m.StartPlay() | m.RevivePlay():
+            return _unpark(play, command, driver, "child", returned) if returned is not None else ACK
+        case m.StartPlay() | m.RevivePlay() | m.ResumePlay() | m.RetryPlay():
             return ACK
         case _:
             assert_never(command)
+
+
+def _carry_over(play: Play, command: m.CarryOverPlay, id: str) -> Received:
+    carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
+    return Received("record", (snapshot_of(carried, command.at),))
+
+
+def _receive_on_hold(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:
+    match command:
+        case m.ResumePlay():
+            return _unpark(play, command, driver, "lifted", _lift(command))
+        case m.CancelPlay():
+            return _unpark(play, command, driver, "cancel", m.CancelRequested(at=command.at, by=command.by))
+        case m.CarryOverPlay():
+            return _carry_over(play, command, id)
+        case _:
+            # Decisions and ends of children are kept. Whether a time is over is looked at when the hold is lifted.
+            fact = _fact(play, command)
+            return Received("record", (fact,)) if fact is not None else ACK
+
+
+def _unpark(
+    play: Play, command: m.Command, driver: m.Driver, reason: m.ResumeReason, *facts: m.PlayEvent
+) -> Received:
     resumed = m.PlayResumed(at=command.at, epoch=play.epoch + 1, driver=driver, reason=reason)
     return Received("drive", (*facts, resumed))
 
@@ -165,19 +238,33 @@ def _take_over(
     return (resumed, *lost)
 
 
-def _approval(play: Play, command: m.ApprovePlay) -> m.ApprovalDecided | None:
+def _approval(play: Play, command: m.ApprovePlay) -> m.ApprovalDecided | m.ApprovalVoted | None:
     for ref, iteration, run in runs(play):
         pending = run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
         meant = command.layer_id in {run.layer_id, ref} and command.iteration in ((), iteration)
         if pending and meant:
-            return m.ApprovalDecided(
-                at=command.at,
-                ref=ref,
-                layer_id=run.layer_id,
-                order=run.order,
-                iteration=iteration,
-                decision=command.decision,
-                note=command.note,
-                by=command.by,
-            )
+            return _word(play, ref, iteration, run, command)
     return None
+
+
+def _word(
+    play: Play, ref: str, iteration: Iteration, run: LayerRun, command: m.ApprovePlay
+) -> m.ApprovalDecided | m.ApprovalVoted | None:
+    """Return what one person's word means: the decision, one more vote, or nothing when it does not count."""
+    gate = run.gate
+    person = approval.Person(command.by, command.role, command.email)
+    if approval.forbids(gate, person, started_by=play.by) or approval.has_voted(gate, command.by):
+        return None
+    step: dict[str, Any] = {
+        "at": command.at,
+        "ref": ref,
+        "layer_id": run.layer_id,
+        "order": run.order,
+        "iteration": iteration,
+    }
+    if gate is not None:
+        vote = approval.Vote(command.by, command.at, command.decision, command.note)
+        gate = msgspec.structs.replace(gate, votes=(*gate.votes, vote))
+        if command.decision == "approved" and len(gate.votes) < gate.count:
+            return m.ApprovalVoted(**step, gate=gate)
+    return m.ApprovalDecided(**step, decision=command.decision, note=command.note, by=command.by, gate=gate)

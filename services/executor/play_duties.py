@@ -74,7 +74,7 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
     if plan is not None and _has_error_flow(play, plan):
         due["error"] = StartErrorFlow(
             flow=plan.flow.execution.on_fail_flow_id or "",
-            play_id=derived_id("error", play_id),
+            play_id=derived_id("error", play_id, *_again(play)),
             args=_error_args(play, plan, play_id),
             depth=play.depth + 1,
         )
@@ -94,6 +94,11 @@ def start_of(duty: StartChild, play: Play, parent: m.Parent, at: datetime) -> m.
         parent=parent,
         depth=play.depth + 1,
     )
+
+
+def _again(play: Play) -> tuple[str, ...]:
+    # A retried play that fails once more is another failure.
+    return (str(play.retries),) if play.retries else ()
 
 
 def _has_error_flow(play: Play, plan: Plan) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from libs.common.messages import play as m
+from libs.common.messages.approval import Gate
 from libs.expressions import StepView
 from libs.expressions.values import value_at
 
@@ -36,6 +37,7 @@ class LayerRun(msgspec.Struct):
     error: str | None = None
     error_code: str | None = None
     approval: dict[str, Any] | None = None
+    gate: Gate | None = None  # the rules and votes of its approval, when it has rules
     deferred: bool = False
     read: tuple[str, ...] = ()  # what its args read of KV, encrypted
     child: str = ""  # the play it waits for

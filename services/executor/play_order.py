@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from libs.common.messages import play as m
 from services.executor.plan import Plan, Step
-from services.executor.play import Play
+from services.executor.play import Play, run_of
 from services.executor.play_levels import Iteration, LayerRun, Level, Loop, levels, runs
 from services.executor.play_outcomes import (
     child_ended,
@@ -15,6 +15,7 @@ from services.executor.play_outcomes import (
     failure,
     item_ended,
     skipped,
+    undecided,
 )
 
 _NONE: frozenset[str] = frozenset()
@@ -23,13 +24,15 @@ _NONE: frozenset[str] = frozenset()
 class Todo(NamedTuple):
     """What follows: events to record, steps that can run now, and when the next waiting one is due.
 
-    `ended` tells that the events end the play; `until` is None when only decisions are awaited.
+    `ended` tells that the events end the play; `until` is None when only decisions are awaited; `held` tells that once
+    what is ready has ended, the play is parked on hold.
     """
 
     events: list[m.PlayEvent]
     ready: list[Step]
     ended: bool
     until: datetime | None
+    held: bool = False
 
 
 NOTHING_FOLLOWS = Todo([], [], ended=True, until=None)
@@ -49,6 +52,10 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
     look = _Look(play, plan, now, [], [], [] if deadline is None else [deadline])
     if _advance_level(look, play, _Span((), "", 0, len(plan.groups))):
         return Todo([_end(play, plan, now)], [], ended=True, until=None)
+    if play.hold is not None:
+        # What runs may end; nothing else begins. A play whose last step has ended has nothing left to hold.
+        running = [step for step in look.ready if _runs(play, step)]
+        return Todo([], running, ended=False, until=deadline if running else None, held=True)
     return Todo(look.events, look.ready, ended=False, until=min(look.due, default=None))
 
 
@@ -74,9 +81,9 @@ class _Span(NamedTuple):
 
 def _deadline(play: Play, plan: Plan) -> datetime | None:
     timeout = plan.flow.execution.timeout
-    if not timeout or play.started_at is None:
+    if not timeout or play.clock_from is None:
         return None
-    return play.started_at + timedelta(seconds=timeout)
+    return play.clock_from + timedelta(seconds=timeout)
 
 
 def _advance_level(look: _Look, level: Level, span: _Span) -> bool:
@@ -138,6 +145,7 @@ def _advance_waiting(look: _Look, step: Step, run: LayerRun) -> None:
         return
     if run.waits_for == "approval":
         if run.approval is None:
+            _advance_gate(look, step, run)
             return
         if run.approval["decision"] == "approved":
             look.ready.append(step)
@@ -154,6 +162,22 @@ def _advance_waiting(look: _Look, step: Step, run: LayerRun) -> None:
         look.events.append(completed(step, run, now, out=run.out))
     else:
         look.ready.append(step)
+
+
+def _runs(play: Play, step: Step) -> bool:
+    run = run_of(play, step.ref, step.iteration)
+    return run is not None and run.state == "RUN"
+
+
+def _advance_gate(look: _Look, step: Step, run: LayerRun) -> None:
+    """What happens by itself to an approval that nobody decided: its time is over, or a reminder is due."""
+    gate = run.gate
+    if gate is None or gate.due_at is None:
+        return
+    if gate.due_at > look.now:
+        look.due.append(gate.due_at)
+    else:
+        look.events.append(undecided(step, gate, look.now))
 
 
 def _failed_before(level: Level, plan: Plan, group: int) -> frozenset[str]:

@@ -4,6 +4,7 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Any
 
+from libs.common.messages import approval
 from libs.common.messages import play as m
 from services.executor.plan import Step, retry_delay_ms
 from services.executor.play import Child, Play, run_of
@@ -189,3 +190,36 @@ def item_ended(step: Step, index: int, at: datetime, *, failed: bool) -> m.ItemE
         iteration=(*step.iteration, index),
         failed=failed,
     )
+
+
+def gated(step: Step, at: datetime) -> m.LayerWaiting:
+    """Return the event of a step that waits for an approval, with the rules that the flow gives it."""
+    rules = step.layer.approval
+    gate = None if rules is None else approval.gate_of(rules, at)
+    return m.LayerWaiting(
+        at=at,
+        ref=step.ref,
+        layer_id=step.layer.id,
+        order=step.order,
+        iteration=step.iteration,
+        kind="approval",
+        until=None if gate is None else gate.due_at,
+        gate=gate,
+    )
+
+
+def undecided(step: Step, gate: approval.Gate, at: datetime) -> m.PlayEvent:
+    """Return the event of an approval whose time is over, or that is due for a reminder."""
+    about: dict[str, Any] = {
+        "at": at,
+        "ref": step.ref,
+        "layer_id": step.layer.id,
+        "order": step.order,
+        "iteration": step.iteration,
+    }
+    if gate.timeout_at is None or gate.timeout_at > at:
+        return m.ApprovalReminded(**about, gate=approval.reminded(gate, at))
+    if gate.on_timeout == "escalate":
+        return m.ApprovalEscalated(**about, gate=approval.escalated(gate, at))
+    decision: m.Decision = "approved" if gate.on_timeout == "approve" else "declined"
+    return m.ApprovalDecided(**about, decision=decision, note="nobody decided in time", gate=gate)

@@ -117,6 +117,21 @@ class PlayCancelled(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: str
 
 
+class PlayTold(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A play that was held, resumed or retried, and its state now."""
+
+    play_id: str
+    state: str
+
+
+class PlayReplayed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A new play that repeats another one."""
+
+    play_id: str
+    state: str
+    replay_of: str
+
+
 class ApprovalAnswered(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A decision that was recorded, and the state it left the play in."""
 

@@ -28,6 +28,7 @@ from services.gateway.routes.health import HealthRoutes
 from services.gateway.routes.keys import KeyRoutes
 from services.gateway.routes.kv import KvRoutes
 from services.gateway.routes.layers import LayerRoutes
+from services.gateway.routes.play_controls import PlayControlRoutes
 from services.gateway.routes.plays import PlayRoutes
 from services.gateway.routes.run import RunRoutes
 from services.gateway.routes.schedules import ScheduleRoutes
@@ -59,6 +60,7 @@ def routes(parts: Parts, origins: Origins, hub: Hub) -> list[Route]:
         *AuditRoutes(parts).routes(),
         *RunRoutes(parts).routes(),
         *PlayRoutes(parts).routes(),
+        *PlayControlRoutes(parts).routes(),
         *ScheduleRoutes(parts).routes(),
         *EventRoutes(parts, origins).routes(),
         *SocketRoutes(parts, origins).routes(),

@@ -44,6 +44,54 @@ class PlayWaitingFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_de
     iteration: int | list[int] | None = None
 
 
+class PlayHeldFrame(Frame, frozen=True, kw_only=True):
+    """A play is on hold: nothing of it runs until somebody resumes it."""
+
+    type: Literal["play:held"]
+
+
+class PlayResumedFrame(Frame, frozen=True, kw_only=True):
+    """Somebody let a held play go on."""
+
+    type: Literal["play:resumed"]
+    by: str
+
+
+class PlayRetriedFrame(Frame, frozen=True, kw_only=True):
+    """A failed play runs again; `refs` are the steps that begin anew."""
+
+    type: Literal["play:retried"]
+    by: str
+    refs: tuple[str, ...]
+
+
+class _ApprovalFrame(Frame, frozen=True, kw_only=True, rename="camel"):
+    layer_id: str
+    play_layer_id: str
+    ref: str
+    approvers: tuple[str, ...]
+    votes: int
+    count: int
+
+
+class PlayVotedFrame(_ApprovalFrame, frozen=True, kw_only=True, rename="camel"):
+    """Somebody approved a waiting step, and more have to."""
+
+    type: Literal["play:voted"]
+
+
+class PlayEscalatedFrame(_ApprovalFrame, frozen=True, kw_only=True, rename="camel"):
+    """A waiting step was not decided in time: more people may decide it now."""
+
+    type: Literal["play:escalated"]
+
+
+class PlayRemindedFrame(_ApprovalFrame, frozen=True, kw_only=True, rename="camel"):
+    """A step still waits for an approval: whoever may decide it should know."""
+
+    type: Literal["play:reminded"]
+
+
 class LayerStartedFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A step began."""
 
@@ -99,6 +147,12 @@ class PlayFailedFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_def
 FRAMES: dict[str, type[Frame]] = {
     "play:started": PlayStartedFrame,
     "play:waiting": PlayWaitingFrame,
+    "play:held": PlayHeldFrame,
+    "play:resumed": PlayResumedFrame,
+    "play:retried": PlayRetriedFrame,
+    "play:voted": PlayVotedFrame,
+    "play:escalated": PlayEscalatedFrame,
+    "play:reminded": PlayRemindedFrame,
     "play:layer:started": LayerStartedFrame,
     "play:layer:completed": LayerCompletedFrame,
     "play:layer:failed": LayerFailedFrame,
@@ -109,7 +163,7 @@ _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type
 _NOUNS = (
     "flow", "group", "company", "user", "key", "module", "channel", "grant", "refresh", "pat", "tokenkey",
 )  # fmt: skip
-_COMMANDS = frozenset({"start", "wake", "approve", "cancel", "revive"})
+_COMMANDS = frozenset({"start", "wake", "approve", "cancel", "hold", "resume", "retry", "revive"})
 _PARTS = {
     "shard": "The play's shard, from 0",
     "company": "A company's id",

@@ -88,6 +88,16 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
             return [{"type": "play:started", "at": event.at, "state": "RUN"}]
         case m.PlayWaiting():
             return [{"type": "play:waiting", "at": event.at, **_gate(commit, play_id), "state": "WAIT"}]
+        case m.PlayHeld():
+            return [{"type": "play:held", "at": event.at, "state": "ON_HOLD"}]
+        case m.HoldLifted():
+            return [{"type": "play:resumed", "at": event.at, "by": event.by, "state": "RUN"}]
+        case m.PlayRetried():
+            return [
+                {"type": "play:retried", "at": event.at, "by": event.by, "refs": event.refs, "state": "RUN"}
+            ]
+        case m.ApprovalVoted() | m.ApprovalEscalated() | m.ApprovalReminded():
+            return [_approval(event, play_id)]
         case m.LayerStarted(attempt=1) | m.LayerIterating():
             return [_layer_started(event, event.at, play_id)]
         case m.LayerCompleted():
@@ -122,6 +132,19 @@ def _out(event: m.LayerCompleted | m.PlayCompleted) -> Fields:
     if event.payloads and "out" in event.payloads:
         return {"out": None, "outTruncated": True}
     return {"out": event.out}
+
+
+_APPROVALS = {
+    m.ApprovalVoted: "play:voted",
+    m.ApprovalEscalated: "play:escalated",
+    m.ApprovalReminded: "play:reminded",
+}
+
+
+def _approval(event: m.ApprovalVoted | m.ApprovalEscalated | m.ApprovalReminded, play_id: str) -> Fields:
+    gate = event.gate
+    counts = {"approvers": gate.approvers, "votes": len(gate.votes), "count": gate.count}
+    return {**_layer(_APPROVALS[type(event)], event, play_id), **counts, "state": "WAIT"}
 
 
 def _layer(kind: str, event: m.LayerEvent, play_id: str) -> Fields:

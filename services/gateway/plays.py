@@ -1,6 +1,6 @@
 """Plays as the log has them: where one lives, its state now, and which of its steps waits for a decision."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ from libs.common import codec, ids, subjects, trace
 from libs.common.bus import Appended, Bus
 from libs.common.errors import NotFound, Refused
 from libs.common.messages import play as m
-from libs.common.messages.flow import FlowEvent
+from libs.common.messages.flow import FlowEvent, Layer
+from services.gateway.play_story import Pending, Story
 from services.gateway.routing import shown
 
 HISTORY_PAGE_MAX = 256
@@ -86,29 +87,32 @@ class Plays:
             return None
         return Requested(codec.decode_message(stored.data).time, stored.sequence)
 
-    async def pending_gate(self, key: subjects.PlayKey, layer: str) -> m.LayerWaiting:
+    async def story(self, key: subjects.PlayKey) -> Story:
+        """Return what the history of a play says; it is read whole, for people who operate one play."""
+        story = Story()
+        async for event in self._events(key):
+            story.tell(event)
+        return story
+
+    async def pending(self, key: subjects.PlayKey, story: Story, layer: str) -> Pending:
         """Return the step that waits for a decision; `layer` is a flowlet's id, a play-layer's id or a ref (Q22).
 
         Raises Refused when this step does not wait for one, NotFound when the play has no such step.
         """
-        definition, named = 0, False
-        pending: dict[str, m.LayerWaiting] = {}  # by the name of the run
-        async for event in self._events(key):
-            match event:
-                case m.PlayStarted():
-                    definition = event.definition
-                case m.LayerWaiting(kind="approval"):
-                    pending[_name(event)] = event
-                case m.ApprovalDecided() | m.LayerCompleted() | m.LayerFailed():
-                    pending.pop(_name(event), None)
-            if isinstance(event, m.LayerEvent) and _is(layer, event, key.play_id):
-                named = True
-        for gate in pending.values():
-            if _is(layer, gate, key.play_id):
+        for gate in story.pending.values():
+            if _is(layer, gate.layer_id, gate.ref, gate.iteration, key.play_id):
                 return gate
-        if named or await self._defines(definition, layer, key.play_id):
+        named = any(_is(layer, *run, key.play_id) for run in story.named)
+        layers = [] if named or story.started is None else await self.layers(story.started.definition)
+        if named or any(_is(layer, known.id, known.ref, (), key.play_id) for known in layers):
             raise Refused(f"layer {shown(layer)} does not wait for an approval")
         raise NotFound(f"play {key.play_id} has no layer {shown(layer)}", code="LAYER_NOT_FOUND")
+
+    async def layers(self, definition: int) -> tuple[Layer, ...]:
+        """Return the steps of a stored definition, none when the log has no flow there."""
+        stored = await self._bus.get(subjects.DEFINITIONS, definition) if definition else None
+        event = None if stored is None else codec.last_event(stored.data).data
+        return event.flow.layers if isinstance(event, FlowEvent) else ()
 
     async def _events(self, key: subjects.PlayKey) -> AsyncIterator[m.PlayEvent]:
         stream, since = subjects.plays_stream(key.shard), 1
@@ -117,23 +121,6 @@ class Plays:
                 for event in codec.decode_commit(stored.data, sequence=stored.sequence).events:
                     yield event
             since = page[-1].sequence + 1
-
-    async def _defines(self, definition: int, layer: str, play_id: str) -> bool:
-        stored = await self._bus.get(subjects.DEFINITIONS, definition) if definition else None
-        if stored is None:
-            return False
-        event = codec.last_event(stored.data).data
-        layers = event.flow.layers if isinstance(event, FlowEvent) else ()
-        names = {
-            name for known in layers for name in (known.id, known.ref, ids.derived_id(play_id, known.ref))
-        }
-        return layer in names
-
-
-def decision_in(events: Iterable[m.PlayEvent], gate: m.LayerWaiting) -> m.ApprovalDecided | None:
-    """Return the decision on this step among the events of a commit, None when there is none."""
-    decisions = (event for event in events if isinstance(event, m.ApprovalDecided))
-    return next((event for event in decisions if _name(event) == _name(gate)), None)
 
 
 def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:
@@ -148,11 +135,7 @@ def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:
     return None
 
 
-def _name(event: m.LayerEvent) -> str:
-    return m.run_name(event.ref, event.iteration)
-
-
-def _is(wanted: str, event: m.LayerEvent, play_id: str) -> bool:
-    if wanted in (event.layer_id, event.ref):
+def _is(wanted: str, layer_id: str, ref: str, iteration: tuple[int, ...], play_id: str) -> bool:
+    if wanted in (layer_id, ref):
         return True
-    return ids.is_id(wanted) and wanted == ids.derived_id(play_id, _name(event))
+    return ids.is_id(wanted) and wanted == ids.derived_id(play_id, m.run_name(ref, iteration))

@@ -8,7 +8,7 @@ from libs.common import subjects
 from libs.common.bus import Bus
 from libs.common.errors import NotFound
 from libs.common.ids import derived_id, is_id
-from libs.common.messages.play import run_name, shown_iteration
+from libs.common.messages.play import Hold, run_name, shown_iteration
 from libs.common.messages.query import (
     GetFlow,
     GetPlay,
@@ -32,7 +32,7 @@ PAGE_NUMBER_MAX = 10_000_000
 STALE_PLAYS_MAX = 10_000
 _PLAY_COLUMNS = """
     id, flow_id, state, created_at, started_at, completed_at, failed_at, args, out, error, error_code, failed_ref,
-    flow_version, trigger, parent_play_id, schedule_id
+    flow_version, trigger, parent_play_id, schedule_id, hold, replay_of, retries
 """
 
 
@@ -120,7 +120,7 @@ class Queries:
         rows = await self._database.rows(
             f"""
             select ref, layer_id, state, started_at, completed_at, out, error, error_code, attempts, approval,
-                iteration
+                reused, iteration
             {where} order by "order", ref, iteration limit {limit} offset {offset}
             """,
             *args,
@@ -221,6 +221,9 @@ def _play(row: Row) -> PlayView:
         trigger=row["trigger"] or "api",
         parent_play_id=row["parent_play_id"],
         schedule_id=row["schedule_id"],
+        hold=cast("Hold | None", _raw(row["hold"])),
+        replay_of=row["replay_of"],
+        retries=row["retries"],
     )
 
 
@@ -239,4 +242,5 @@ def _layer(play_id: str, row: Row) -> PlayLayerView:
         attempts=row["attempts"],
         approval=cast("dict[str, Any] | None", _raw(row["approval"])),
         iteration=shown_iteration(row["iteration"]),
+        reused=row["reused"],
     )

@@ -4,148 +4,39 @@
 again: it stands for what some log out there still holds.
 """
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
-from libs.common.messages import access, channel, flow, group, key, kv, module, play, request
+from libs.common.messages import access, approval, channel, flow, group, key, kv, module, play, request
 from libs.common.messages.origin import Origin
 from tests.contract.example_accounts import grant_events
 from tests.contract.example_children import child_messages
+from tests.contract.example_plays import (
+    AT,
+    LAYER,
+    USER,
+    later,
+    play_commands,
+    play_events,
+    play_layer_events,
+)
 from tests.contract.example_schedules import schedule_messages
 
 GOLDEN = Path(__file__).parent / "golden"
-AT = datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=UTC)
 COMPANY = "69b52a3d0c1f5e8a90000001"
-USER = "69b52a3d0c1f5e8a90000002"
 FLOW = "69b52a3d0c1f5e8a90000003"
-LAYER = "69b52a3d0c1f5e8a90000004"
 PLAY = "69b52a3d0c1f5e8a90000005"
-PARENT = "69b52a3d0c1f5e8a90000006"
-SCHEDULE = "69b52a3d0c1f5e8a90000007"
 GROUP = "69b52a3d0c1f5e8a90000008"
 KEY = "69b52a3d0c1f5e8a9000000a"
 ENTRY = "69b52a3d0c1f5e8a9000000b"
 CHANNEL = "69b52a3d0c1f5e8a9000000d"
 ROUTE = "69b52a3d0c1f5e8a9000000e"
-WAIT = "69b52a3d0c1f5e8a90000009"
 COMMIT = "5d2f6c1e9b7a4830a1c4e6f80b2d4c6e"
-SEED = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 ORIGIN = Origin(ip="203.0.113.7", user_agent="curl/8.5.0", request_id="a1b2c3", key_id=KEY)
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-ARGS = {
-    "customer": "Grüße, Ada",
-    "total": 1250.5,
-    "lines": [{"sku": "A-1", "count": 2}],
-    "urgent": True,
-    "note": None,
-}
-OUT = {"statusCode": 200, "body": {"id": 7, "tags": ["a", "b"]}}
-
-
-def later(seconds: float) -> datetime:
-    """Return a time after the moment in which all examples happen."""
-    return AT + timedelta(seconds=seconds)
-
-
-def play_commands() -> list[msgspec.Struct]:
-    """Return one of each command that a play may get."""
-    return [
-        play.StartPlay(
-            at=AT,
-            definition=42,
-            flow_version=3,
-            args=ARGS,
-            trigger="schedule",
-            by=USER,
-            seed=SEED,
-            idempotency_key="order-1250",
-            parent_play_id=PARENT,
-            schedule_id=SCHEDULE,
-        ),
-        play.WakePlay(at=AT, wait_id=WAIT),
-        play.ApprovePlay(at=AT, layer_id=LAYER, decision="approved", note="looks right", by=USER),
-        play.CancelPlay(at=AT, by=USER),
-    ]
-
-
-def play_events() -> list[msgspec.Struct]:
-    """Return one of each fact about a whole play."""
-    driver = play.Driver(sequence=1201, delivery=2)
-    return [
-        play.PlayStarted(
-            at=later(0.002),
-            definition=42,
-            flow_version=3,
-            driver=driver,
-            epoch=4,
-            requested_at=AT,
-            args=ARGS,
-            trigger="subflow",
-            by=USER,
-            seed=SEED,
-            idempotency_key="order-1250",
-            parent_play_id=PARENT,
-            schedule_id=SCHEDULE,
-        ),
-        play.PlayResumed(at=later(60), epoch=2, driver=driver, reason="approval"),
-        play.PlayWaiting(at=later(0.01), wait_id=WAIT, until=later(3600)),
-        play.CancelRequested(at=later(5), by=USER),
-        play.PlayCompleted(at=later(61), state="DONE", out=OUT, started_at=later(0.002)),
-        play.PlayFailed(
-            at=later(61),
-            error="execution timeout after 300 s",
-            error_code="TIMEOUT",
-            ref="charge",
-            layer_id=LAYER,
-            started_at=later(0.002),
-        ),
-        play.PlaySnapshot(at=later(61), version=1, bytes=27, play={"status": "WAIT", "epoch": 4}),
-    ]
-
-
-def play_layer_events() -> list[msgspec.Struct]:
-    """Return one of each fact about one step of a play."""
-    step: dict[str, Any] = {"ref": "charge", "layer_id": LAYER, "order": 2}
-    return [
-        play.ApprovalDecided(at=later(60), **step, decision="declined", note="too much", by=USER),
-        play.LayerStarted(at=later(0.003), **step, attempt=2),
-        play.LayerWaiting(at=later(0.003), **step, kind="delay", until=later(90), out={"ms": 90_000}),
-        play.LayerRetrying(
-            at=later(0.9), **step, attempt=1, error="HTTP 503", error_code="MODULE_ERROR", until=later(1.9)
-        ),
-        play.LayerCompleted(
-            at=later(1.2),
-            **step,
-            state="SKIP",
-            out=OUT,
-            started_at=later(0.003),
-            attempts=3,
-            announced=True,
-            error="HTTP 503",
-            error_code="MODULE_ERROR",
-        ),
-        play.LayerFailed(
-            at=later(1.2),
-            **step,
-            error="HTTP 503",
-            error_code="MODULE_ERROR",
-            started_at=later(0.003),
-            attempts=3,
-            announced=True,
-        ),
-        play.LayerIterating(
-            at=later(0.004),
-            **{**step, "iteration": (7,)},
-            items=[1, {"n": 2}, "three"],
-            batch_size=2,
-            collects=("pay", "pay.amount"),
-        ),
-        play.ItemEnded(at=later(0.9), **{**step, "iteration": (7, 1)}, failed=True),
-    ]
 
 
 def a_flow(*, deleted: bool = False) -> flow.Flow:
@@ -162,6 +53,15 @@ def a_flow(*, deleted: bool = False) -> flow.Flow:
         retry=flow.Retry(count=3, delay_ms=1000, backoff_multiplier=2.0, jitter=True, max_delay_ms=8000),
         filters=({"leftValue": "{{ $prev.args.total }}", "operator": "gt", "rightValue": 1000},),
         needs_approval=True,
+        approval=approval.Approval(
+            approvers=("admin", "ada@example.test"),
+            count=2,
+            timeout=7200,
+            on_timeout="escalate",
+            escalate_to=("admin",),
+            no_self_approval=True,
+            remind_every_seconds=1800,
+        ),
         component_config_ids={"request": "69b52a3d0c1f5e8a9000000a"},
         link_ids_by_type={"bearer": "69b52a3d0c1f5e8a9000000b"},
         module_version=2,
@@ -376,7 +276,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
 
 def envelope_of(message: msgspec.Struct) -> bytes:
     """Return a message as it would lie in the log."""
-    is_play = type(message).__module__ == play.__name__
+    is_play = type(message).__module__.startswith(play.__name__)
     context = Context(
         source=source_of(COMPANY, FLOW),
         subject=PLAY if is_play else FLOW,

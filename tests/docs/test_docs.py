@@ -23,6 +23,7 @@ from libs.common.codec import Context, encode_commit
 from libs.common.config import Config
 from libs.common.messages import play as m
 from tests.contract import examples
+from tests.contract.example_plays import AT
 from tests.docs import pages
 from tests.fixtures.system import RunningSystem, running_system
 
@@ -139,7 +140,7 @@ async def test_the_tap_and_the_reader_of_history_see_a_commit(nats_url: str, tmp
     bus = await Bus.connect(nats_url, name="docs")
     await topology.ensure(bus, Config())
     key = subjects.play_key(examples.COMPANY, examples.FLOW, examples.PLAY, shards=1)
-    ended = m.PlayCompleted(at=examples.AT, state="DONE", out={"result": "Hello Ada"})
+    ended = m.PlayCompleted(at=AT, state="DONE", out={"result": "Hello Ada"})
     context = Context(source="/companies/c/flows/f", subject=examples.PLAY)
     with Program(tap, nats_url) as watcher:
         await asyncio.to_thread(watcher.wait_for, "tapping")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from libs.common.messages.approval import Approval
 from libs.common.messages.origin import Fact, Wish
 
 OnError = Literal["fail", "continue", "skip"]
@@ -43,6 +44,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     retry: Retry | None = None
     filters: tuple[dict[str, Any], ...] = ()
     needs_approval: bool = False
+    approval: Approval | None = None
     component_config_ids: dict[str, str] = {}
     link_ids_by_type: dict[str, str] = {}
     module_version: int = 1
@@ -101,6 +103,7 @@ class LayerFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     retry: dict[str, Any] | None | UnsetType = UNSET
     filters: list[Any] | None | UnsetType = UNSET
     needs_approval: bool | UnsetType = UNSET
+    approval: dict[str, Any] | None | UnsetType = UNSET
     component_config_ids: dict[str, str] | None | UnsetType = UNSET
     link_ids_by_type: dict[str, str] | None | UnsetType = UNSET
     module_version: int | UnsetType = UNSET

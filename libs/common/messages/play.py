@@ -3,20 +3,73 @@
 The type names on the wire are in `codec`. Every event carries `at`; nothing here asks for time or chance (D8).
 """
 
+# ruff: noqa: PLC0414 - everybody says `play.StartPlay`, wherever it is written
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
+from libs.common.messages import approval
+from libs.common.messages.approval import Gate
 from libs.common.messages.payload import PayloadRef
+from libs.common.messages.play_commands import (
+    ApprovePlay as ApprovePlay,
+)
+from libs.common.messages.play_commands import (
+    CancelPlay as CancelPlay,
+)
+from libs.common.messages.play_commands import (
+    CarryOverPlay as CarryOverPlay,
+)
+from libs.common.messages.play_commands import (
+    ChildEnded as ChildEnded,
+)
+from libs.common.messages.play_commands import (
+    ChildPlay as ChildPlay,
+)
+from libs.common.messages.play_commands import (
+    Command as Command,
+)
+from libs.common.messages.play_commands import (
+    HoldPlay as HoldPlay,
+)
+from libs.common.messages.play_commands import (
+    Parent as Parent,
+)
+from libs.common.messages.play_commands import (
+    PlayCommand as PlayCommand,
+)
+from libs.common.messages.play_commands import (
+    PlayState as PlayState,
+)
+from libs.common.messages.play_commands import (
+    Replay as Replay,
+)
+from libs.common.messages.play_commands import (
+    ResumePlay as ResumePlay,
+)
+from libs.common.messages.play_commands import (
+    RetryPlay as RetryPlay,
+)
+from libs.common.messages.play_commands import (
+    RevivePlay as RevivePlay,
+)
+from libs.common.messages.play_commands import (
+    StartPlay as StartPlay,
+)
+from libs.common.messages.play_commands import (
+    Trigger as Trigger,
+)
+from libs.common.messages.play_commands import (
+    WakePlay as WakePlay,
+)
 
-PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
 WaitKind = Literal["approval", "delay", "defer", "child", "kv", "kv-filters"]
-Decision = Literal["approved", "declined"]
-Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
-ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume", "child"]
+Decision = approval.Decision
+# `resume` is a driver that hands over, `lifted` the end of a hold.
+ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume", "child", "lifted"]
 
 PLAY_STATES: tuple[PlayState, ...] = (
     "NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD",
@@ -24,13 +77,6 @@ PLAY_STATES: tuple[PlayState, ...] = (
 TERMINAL: frozenset[str] = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 # What may be big, and then travels by reference: the field holds its default, `payloads` says where the value lies.
 BIG_FIELDS = ("args", "out", "items", "play")
-
-
-class Command(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A wish: imperative, may be refused; carries every input of the decision."""
-
-    at: datetime
-    payloads: dict[str, PayloadRef] | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -63,91 +109,12 @@ def shown_iteration(iteration: Sequence[int]) -> int | list[int] | None:
             return numbers
 
 
-class Parent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Where the step lives that waits for a play: it is told of the end. In the same company."""
+class Hold(msgspec.Struct, frozen=True, rename="camel"):
+    """Who holds a play, since when, and why."""
 
-    flow_id: str
-    play_id: str
-
-
-class ChildPlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A play that a step waits for, with all that its start says; its id derives from the step and the attempt."""
-
-    play_id: str
-    flow_id: str
-    definition: int
-    flow_version: int
-    seed: str = ""
-
-
-# ── commands ────────────────────────────────────────────────────────────────────────────────────────
-
-
-class StartPlay(Command, frozen=True, kw_only=True):
-    """Begin a play of a flow, pinned to one stored version of its definition."""
-
-    definition: int
-    flow_version: int
-    args: dict[str, Any] = {}
-    trigger: Trigger = "api"
+    at: datetime
     by: str = ""
-    seed: str = ""
-    idempotency_key: str = ""
-    parent_play_id: str = ""
-    schedule_id: str = ""
-    parent: Parent | None = None
-    depth: int = 0
-
-
-class ChildEnded(Command, frozen=True, kw_only=True):
-    """A play that a step of this one waits for has ended: how, and with what."""
-
-    child_play_id: str
-    state: PlayState
-    out: Any = None
-    error: str | None = None
-
-
-class WakePlay(Command, frozen=True, kw_only=True):
-    """The durable timer of a wait fired."""
-
-    wait_id: str
-
-
-class ApprovePlay(Command, frozen=True, kw_only=True):
-    """Decide a pending approval; `layer_id` is the flowlet's id or its ref (Q22), `iteration` the item of a loop.
-
-    Without an iteration it decides the first pending approval of that step.
-    """
-
-    layer_id: str
-    decision: Decision
     note: str = ""
-    by: str = ""
-    iteration: tuple[int, ...] = ()
-
-
-class CancelPlay(Command, frozen=True, kw_only=True):
-    """End the play now."""
-
-    by: str = ""
-
-
-class RevivePlay(Command, frozen=True, kw_only=True):
-    """Take over a play whose driver has not been heard of (the sweep's command, D5).
-
-    `epoch` is set by a driver that stops and hands its play over: whoever finds it in that epoch need not ask whether
-    the driver lives. 0 asks first.
-    """
-
-    epoch: int = 0
-
-
-class CarryOverPlay(Command, frozen=True, kw_only=True):
-    """Write the state of a parked play anew, before the log forgets its history (design D16)."""
-
-
-PlayCommand = StartPlay | WakePlay | ApprovePlay | CancelPlay | RevivePlay | CarryOverPlay | ChildEnded
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +137,7 @@ class PlayStarted(Event, frozen=True, kw_only=True):
     schedule_id: str = ""
     parent: Parent | None = None
     depth: int = 0
+    replay: Replay | None = None
 
 
 class ChildReturned(Event, frozen=True, kw_only=True):
@@ -196,6 +164,38 @@ class PlayWaiting(Event, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
+class HoldRequested(Event, frozen=True, kw_only=True):
+    """Somebody asked for a pause: what runs may end, nothing else begins."""
+
+    by: str = ""
+    note: str = ""
+
+
+class PlayHeld(Event, frozen=True, kw_only=True):
+    """Nothing runs any more: the play is parked on hold and nobody drives it."""
+
+
+class HoldLifted(Event, frozen=True, kw_only=True):
+    """Somebody let a held play go on."""
+
+    by: str = ""
+    note: str = ""
+
+
+class PlayRetried(Event, frozen=True, kw_only=True):
+    """A failed play runs again: the only event after an end. Raises the epoch (R5).
+
+    `refs` are the steps that begin anew; what the others put out is kept. It is the `number`-th retry of the play.
+    """
+
+    epoch: int
+    driver: Driver
+    number: int = 1
+    refs: tuple[str, ...] = ()
+    by: str = ""
+    note: str = ""
+
+
 class CancelRequested(Event, frozen=True, kw_only=True):
     """Somebody asked for the end of the play."""
 
@@ -215,11 +215,30 @@ class LayerEvent(Event, frozen=True, kw_only=True):
 
 
 class ApprovalDecided(LayerEvent, frozen=True, kw_only=True):
-    """A pending approval was decided."""
+    """A pending approval was decided; `by` is empty when its time was over."""
 
     decision: Decision
     note: str = ""
     by: str = ""
+    gate: Gate | None = None
+
+
+class ApprovalVoted(LayerEvent, frozen=True, kw_only=True):
+    """Somebody approved, and more have to: the last of the gate's votes."""
+
+    gate: Gate
+
+
+class ApprovalEscalated(LayerEvent, frozen=True, kw_only=True):
+    """A pending approval was not decided in time: others may decide it now, too."""
+
+    gate: Gate
+
+
+class ApprovalReminded(LayerEvent, frozen=True, kw_only=True):
+    """A pending approval still waits: whoever may decide it should know."""
+
+    gate: Gate
 
 
 class LayerStarted(LayerEvent, frozen=True, kw_only=True):
@@ -244,6 +263,7 @@ class LayerWaiting(LayerEvent, frozen=True, kw_only=True):
     out: Any = None
     child: ChildPlay | None = None
     args: dict[str, Any] = {}
+    gate: Gate | None = None
 
 
 class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
@@ -259,7 +279,8 @@ class LayerRetrying(LayerEvent, frozen=True, kw_only=True):
 class LayerCompleted(LayerEvent, frozen=True, kw_only=True):
     """A step ended well: DONE with its output, SKIP, or FILTERED without having run.
 
-    `announced` tells whether a LayerStarted was stored before; a pure step has none (docs/bus.md).
+    `announced` tells whether a LayerStarted was stored before; a pure step has none (docs/bus.md). `reused` tells that
+    a replay took it over from the play it repeats.
     """
 
     state: LayerState
@@ -269,6 +290,7 @@ class LayerCompleted(LayerEvent, frozen=True, kw_only=True):
     announced: bool = False
     error: str | None = None
     error_code: str | None = None
+    reused: bool = False
 
 
 class LayerFailed(LayerEvent, frozen=True, kw_only=True):
@@ -280,6 +302,7 @@ class LayerFailed(LayerEvent, frozen=True, kw_only=True):
     attempts: int = 1
     announced: bool = False
     out: Any = None
+    reused: bool = False
 
 
 class LayerIterating(LayerEvent, frozen=True, kw_only=True):
@@ -336,8 +359,15 @@ PlayEvent = (
     | PlayResumed
     | PlayWaiting
     | ChildReturned
+    | HoldRequested
+    | PlayHeld
+    | HoldLifted
+    | PlayRetried
     | CancelRequested
     | ApprovalDecided
+    | ApprovalVoted
+    | ApprovalEscalated
+    | ApprovalReminded
     | LayerStarted
     | LayerWaiting
     | LayerRetrying

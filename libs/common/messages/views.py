@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.messages.play import Hold
 from libs.common.messages.schedule import Schedule
 
 
@@ -28,6 +29,9 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     trigger: str = "api"
     parent_play_id: str | None = None
     schedule_id: str | None = None
+    hold: Hold | None = None
+    replay_of: str | None = None
+    retries: int = 0
 
 
 class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -49,6 +53,7 @@ class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: int = 0
     approval: dict[str, Any] | None = None
     iteration: int | list[int] | None = None
+    reused: bool = False
 
 
 class BackfillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -74,6 +74,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     secrets: frozenset[str] = frozenset()
     collected: Sequence[Any] = ()
     depth: int = 0  # how many plays stand above this one
+    retries: int = 0  # how often the play was retried; attempts count anew after each
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,8 +63,9 @@ class Subflow(EffectModule[SubflowArgs]):
                 f"subflow: flow {args.flow_id!r} is disabled", code="FLOW_DISABLED", final=True
             )
         # The same on every try of this attempt: the play starts once, whoever runs the step.
-        play_id = ids.derived_id("child", step.idempotency_key, str(step.attempt))
-        seed = ids.derived_id("seed", step.seed, str(step.attempt))
+        attempt = f"{step.attempt}.{step.retries}" if step.retries else str(step.attempt)
+        play_id = ids.derived_id("child", step.idempotency_key, attempt)
+        seed = ids.derived_id("seed", step.seed, attempt)
         if not args.async_:
             child = ChildPlay(
                 play_id=play_id,

@@ -1,27 +1,25 @@
 """`/api/plays`: what ran, what runs, and telling it to end or to go on (spec flow8 sections 8 and 12)."""
 
-from typing import Any
-
 import msgspec
 from aiohttp import web
 
-from libs.common import codec, ids, subjects
-from libs.common.errors import Invalid, NotFound, Refused, Unavailable
+from libs.common import codec
+from libs.common.errors import Forbidden, Refused, Unavailable
+from libs.common.messages import approval
 from libs.common.messages import play as m
 from libs.common.messages.query import PLAY_LAYERS_MAX, GetPlay, ListPlayLayers, ListPlays, Page, Query
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway import bodies, paging
 from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
-from services.gateway.live import Seen, Test
 from services.gateway.operations import choice, moment, number, operation, text
 from services.gateway.parts import Parts
-from services.gateway.plays import Place, decision_in, end_in
+from services.gateway.play_commands import PlayCommands, is_end, note_of, play_id_of
+from services.gateway.play_story import Pending
+from services.gateway.plays import end_in
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
-EFFECT_WAIT_S = 10.0
-NOTE_CHARS_MAX = 10_000
 CANCELLED = "CANCELLED"
 FILTERS = (
     choice("state", "Only plays in this state", m.PLAY_STATES),
@@ -64,6 +62,7 @@ class PlayRoutes:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._commands = PlayCommands(parts)
 
     def routes(self) -> list[Route]:
         """Return the endpoints."""
@@ -113,7 +112,7 @@ class PlayRoutes:
     @operation(PlayView)
     async def _get(self, call: Call) -> web.Response:
         """Return one play."""
-        wish = GetPlay(company_id=call.caller.company_id, play_id=_play_id(call))
+        wish = GetPlay(company_id=call.caller.company_id, play_id=play_id_of(call))
         answer = await self._ask(call, wish)
         return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
 
@@ -128,7 +127,7 @@ class PlayRoutes:
         paged = "page" in query or "size" in query
         page = paging.page_of(query) if paged else Page(size=PLAY_LAYERS_MAX)
         ref = paging.text(query, "ref")
-        wish = ListPlayLayers(company_id=call.caller.company_id, play_id=_play_id(call), page=page, ref=ref)
+        wish = ListPlayLayers(company_id=call.caller.company_id, play_id=play_id_of(call), page=page, ref=ref)
         answer = await self._ask(call, wish)
         rows = answer.decode(_LayerRows)
         headers = {**answer.headers, TOTAL: str(rows.total)}
@@ -143,85 +142,76 @@ class PlayRoutes:
 
         The step that runs is abandoned, and the play ends in FAIL with the error CANCELLED.
         """
-        place = await self._open_place(call)
+        place = await self._commands.open_place(call)
         command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id)
-        seen = await self._command(place.key, "cancel", command, _is_end)
-        if seen is None:
+        told = await self._commands.send(place.key, "cancel", command, is_end)
+        if told is None:
             return reply(PlayCancelled(play_id=place.key.play_id, state=place.state or "RUN"))
-        end = end_in(seen.data)
+        end = end_in(told.seen.data)
         if not (isinstance(end, m.PlayFailed) and end.error_code == CANCELLED):
-            raise Refused(f"play {place.key.play_id} had ended already, in {seen.state}")
-        return reply(
-            PlayCancelled(play_id=place.key.play_id, state=seen.state), headers=self._noted(place, seen)
-        )
+            raise Refused(f"play {place.key.play_id} had ended already, in {told.seen.state}")
+        answer = PlayCancelled(play_id=place.key.play_id, state=told.seen.state)
+        return reply(answer, headers=self._commands.noted(place, told.seen))
 
     @operation(ApprovalAnswered, body=_approve_fields, refusals=(409,))
     async def _approve(self, call: Call) -> web.Response:
         """Decide a step that waits for an approval.
 
-        `layerId` is the layer's id, its id within the play, or its ref.
+        `layerId` is the layer's id, its id within the play, or its ref. With rules on the step only those whom they
+        name may decide (403), and each of them once (409); the step goes on when as many have approved as they ask
+        for, and fails when one declines.
         """
         fields = await bodies.read(call.request, _approve_fields)
-        note = fields.note or ""
-        if len(note) > NOTE_CHARS_MAX:
-            raise Invalid(f"note: expected at most {NOTE_CHARS_MAX} characters")
-        place = await self._open_place(call)
-        gate = await self._parts.plays.pending_gate(place.key, fields.layer_id)
+        note = note_of(fields.note)
+        place = await self._commands.open_place(call)
+        story = await self._parts.plays.story(place.key)
+        gate = await self._parts.plays.pending(place.key, story, fields.layer_id)
+        caller = call.caller
+        started_by = story.started.by if story.started is not None else ""
+        person = approval.Person(caller.user_id, caller.role, caller.email)
+        # The decider says the same and counts; this answers at once.
+        forbidden = approval.forbids(gate.gate, person, started_by=started_by)
+        if forbidden is not None:
+            raise Forbidden(forbidden)
+        if approval.has_voted(gate.gate, caller.user_id):
+            raise Refused(f"you have approved layer {shown(fields.layer_id)} already")
         command = m.ApprovePlay(
             at=self._parts.clock.now(),
             layer_id=gate.ref,
             decision=fields.decision,
             note=note,
-            by=call.caller.user_id,
+            by=caller.user_id,
+            role=caller.role,
+            email=caller.email,
             iteration=gate.iteration,
         )
 
-        def holds_decision(_state: str, data: bytes) -> bool:
-            return decision_in(codec.decode_commit(data, sequence=0).events, gate) is not None
+        def holds_word(_state: str, commit: codec.Commit) -> bool:
+            return any(_word_of(event, gate, caller.user_id) for event in commit.events)
 
-        seen = await self._command(place.key, "approve", command, holds_decision)
-        if seen is None:
+        told = await self._commands.send(place.key, "approve", command, holds_word)
+        if told is None:
             raise Unavailable("the decision is stored and not yet applied; look at the play again")
-        decided = decision_in(codec.decode_commit(seen.data, sequence=0).events, gate)
-        if decided is None or (decided.by, decided.decision) != (command.by, command.decision):
+        word = next(word for event in told.commit.events if (word := _word_of(event, gate, caller.user_id)))
+        if word != (caller.user_id, fields.decision):
             raise Refused(f"somebody else has decided on layer {shown(fields.layer_id)} just now")
         answer = ApprovalAnswered(
-            play_id=place.key.play_id, layer_id=gate.layer_id, decision=fields.decision, state=seen.state
+            play_id=place.key.play_id,
+            layer_id=gate.layer_id,
+            decision=fields.decision,
+            state=told.seen.state,
         )
-        return reply(answer, headers=self._noted(place, seen))
-
-    async def _open_place(self, call: Call) -> Place:
-        company_id, play_id = call.caller.company_id, _play_id(call)
-        place = await self._parts.plays.find(company_id, play_id)
-        if place is None:
-            # Raises NotFound; what is left of a play that the log has forgotten is its end.
-            await self._parts.store.ask("play", GetPlay(company_id=company_id, play_id=play_id))
-            raise Refused(f"play {play_id} has ended")
-        if place.state in m.TERMINAL:
-            raise Refused(f"play {play_id} has ended in {place.state}")
-        return place
-
-    async def _command(self, key: subjects.PlayKey, verb: str, command: Any, effect: Test) -> Seen | None:
-        """Store a command and return the commit that shows its effect, None when none does in time."""
-        waiter = await self._parts.live.waiter(key, effect)
-        try:
-            await self._parts.plays.order(key, verb, command, id=f"{verb}-{ids.new_id()}")
-            return await waiter.seen(EFFECT_WAIT_S)
-        finally:
-            waiter.close()
-
-    def _noted(self, place: Place, seen: Seen) -> dict[str, str]:
-        stream = subjects.plays_stream(place.key.shard)
-        self._parts.positions.note(place.key.company_id, stream, seen.sequence)
-        return {HEADER: f"{stream}={seen.sequence}"}
+        return reply(answer, headers=self._commands.noted(place, told.seen))
 
 
-def _play_id(call: Call) -> str:
-    play_id = call.parameters[0]
-    if not ids.is_id(play_id):
-        raise NotFound(f"no play {shown(play_id)}", code="PLAY_NOT_FOUND")
-    return play_id
-
-
-def _is_end(state: str, _data: bytes) -> bool:
-    return state in m.TERMINAL
+def _word_of(event: m.PlayEvent, gate: Pending, user_id: str) -> tuple[str, str] | None:
+    """Return who said what, when an event is the decision on this step, or this user's vote on it."""
+    if not isinstance(event, m.LayerEvent) or (event.ref, event.iteration) != (gate.ref, gate.iteration):
+        return None
+    match event:
+        case m.ApprovalDecided():
+            return event.by, event.decision
+        case m.ApprovalVoted() if event.gate.votes[-1].by == user_id:
+            return user_id, "approved"
+        case _:
+            return None

@@ -1,18 +1,19 @@
 """The rules for one step of a flow (spec flow8 sections 5.2, 6, 7 and 10)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
 
 from libs.common.errors import Invalid
+from libs.common.messages.approval import ON_TIMEOUT, Approval, OnTimeout
 from libs.common.messages.flow import Layer, LayerFields, Retry
 from libs.common.messages.module import ModuleInfo
 from libs.expressions import ExpressionError, compile_module_args
 from libs.expressions.filters import FilterError, compile_filters
 from services.store.domain import fields as check
-from services.store.domain.names import REF_CHARS_MAX, REF_PATTERN, REFS_RESERVED, derived_ref
+from services.store.domain.names import REF_CHARS_MAX, REF_PATTERN, REFS_RESERVED, derived_ref, is_person
 
 INDEX_MAX = 1_000_000
 ARGS_BYTES_MAX = 262_144
@@ -21,6 +22,11 @@ BACKOFF_MULTIPLIER_MAX = 100.0
 FILTERS_MAX = 100
 REFERENCES_MAX = 50  # componentConfigIds, linkIdsByType
 MODULE_VERSION_MAX = 1_000_000
+APPROVERS_MAX = 50
+APPROVAL_COUNT_MAX = 20
+APPROVAL_WAIT_S_MAX = 366 * 24 * 3600
+APPROVAL_REMIND_S_MIN = 10  # each reminder costs two commits
+_APPROVAL_FIELDS = {field.encode_name for field in msgspec.structs.fields(Approval)}
 ON_ERROR = ("fail", "continue", "skip")
 
 Modules = Mapping[str, ModuleInfo]
@@ -120,6 +126,47 @@ def _retry(value: Any) -> Retry | None:
     )
 
 
+def _approval(value: Any) -> Approval | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise Invalid("approval must be an object")
+    unknown = sorted(set(value) - _APPROVAL_FIELDS)
+    if unknown:
+        raise Invalid(f"approval has no field {unknown[0][:80]!r}")
+    on_timeout = check.one_of(value.get("onTimeout", "decline"), "approval.onTimeout", ON_TIMEOUT)
+    rules = Approval(
+        approvers=_people(value.get("approvers"), "approval.approvers"),
+        count=check.whole(value.get("count", 1), "approval.count", low=1, high=APPROVAL_COUNT_MAX),
+        timeout=check.whole(value.get("timeout", 0), "approval.timeout", high=APPROVAL_WAIT_S_MAX),
+        on_timeout=cast("OnTimeout", on_timeout),
+        escalate_to=_people(value.get("escalateTo"), "approval.escalateTo"),
+        no_self_approval=check.boolean(value.get("noSelfApproval", False), "approval.noSelfApproval"),
+        remind_every_seconds=check.whole(
+            value.get("remindEverySeconds", 0), "approval.remindEverySeconds", high=APPROVAL_WAIT_S_MAX
+        ),
+    )
+    if rules.escalate_to and rules.on_timeout != "escalate":
+        raise Invalid("approval.escalateTo needs approval.onTimeout to be escalate")
+    if rules.on_timeout != "decline" and not rules.timeout:
+        raise Invalid("approval.onTimeout needs approval.timeout")
+    if 0 < rules.remind_every_seconds < APPROVAL_REMIND_S_MIN:
+        raise Invalid(f"approval.remindEverySeconds must be 0 or at least {APPROVAL_REMIND_S_MIN}")
+    return rules
+
+
+def _people(value: Any, field: str) -> tuple[str, ...]:
+    """Return roles, user ids and emails, each once."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > APPROVERS_MAX:
+        raise Invalid(f"{field} must be an array of at most {APPROVERS_MAX} roles, user ids or emails")
+    for name in value:
+        if not isinstance(name, str) or not is_person(name):
+            raise Invalid(f"{field}: {str(name)[:80]!r} is neither a role, a user id nor an email")
+    return tuple(dict.fromkeys(value))
+
+
 def _filters(value: Any) -> tuple[dict[str, Any], ...]:
     if value is None:
         return ()
@@ -144,6 +191,7 @@ _CHECKS: dict[str, Any] = {
     "retry": _retry,
     "filters": _filters,
     "needs_approval": lambda value: check.boolean(value, "needsApproval"),
+    "approval": _approval,
     "component_config_ids": _references("componentConfigIds"),
     "link_ids_by_type": _references("linkIdsByType"),
     "module_version": lambda value: check.whole(value, "moduleVersion", low=1, high=MODULE_VERSION_MAX),

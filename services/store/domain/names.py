@@ -1,18 +1,25 @@
-"""Names that are derived from names: a flow's permanentId and a step's ref (spec flow8 sections 5.1 and 5.2)."""
+"""Names derived from names, a flow's permanentId and a step's ref, and names of people (spec flow8 section 5)."""
 
 import re
 import unicodedata
 from collections.abc import Container
 
 from libs.common.ids import is_id
+from libs.common.messages.access import PERMISSIONS
 
 SLUG_CHARS_MAX = 80
 REF_CHARS_MAX = 64
+EMAIL_CHARS_MAX = 254
 REF_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Special under `$prev`.
 REFS_RESERVED = frozenset({"args", "input"})
 _PERMANENT_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _WORDS = re.compile(r"[A-Za-z0-9]+")
+
+
+def is_person(name: str) -> bool:
+    """Tell whether a name may stand for people: a role, a user's id, or an email."""
+    return name in PERMISSIONS or is_id(name) or ("@" in name and len(name) <= EMAIL_CHARS_MAX)
 
 
 def slug_of(name: str) -> str:

@@ -7,40 +7,54 @@ import msgspec
 
 from libs.common.codec import encode
 from libs.common.messages import play as m
+from libs.common.messages.approval import Gate
 from services.store.read_models.text import storable
 
 COLUMNS = """play_id text, ref text, layer_id text, "order" integer, state text, started_at timestamptz,
     completed_at timestamptz, out text, error text, error_code text, attempts integer, approval text, waits_for text,
-    until timestamptz, iteration integer[]"""
+    until timestamptz, iteration integer[], reused boolean, round integer"""
 
 
 def upsert(parameter: int) -> str:
     """Return the statement that merges rows, given as one JSON array in this parameter.
 
     What a row leaves out stays as it is in the table; NEW is the state of a row that says nothing about it; an end
-    (completed_at is set) replaces what an earlier attempt left.
+    (completed_at is set) replaces what an earlier attempt left. A row of a later round replaces what the rounds before
+    left, but for their error, which stands until this round has an end, and for an approval that was given.
     """
+    again = "excluded.round > t.round"
     return f"""
         insert into layers as t (play_id, ref, layer_id, "order", state, started_at, completed_at, out, error,
-            error_code, attempts, approval, waits_for, until, iteration)
+            error_code, attempts, approval, waits_for, until, iteration, reused, round)
         select play_id, ref, layer_id, "order", state, started_at, completed_at, out::json, error,
-            error_code, attempts, approval::json, waits_for, until,
-            coalesce(iteration, '{{}}')
+            error_code, attempts, approval::json, waits_for, until, coalesce(iteration, '{{}}'),
+            coalesce(reused, false), coalesce(round, 0)
         from json_to_recordset(${parameter}::json) as row ({COLUMNS})
-        where exists (select from moved)
+        where exists (select from moved) and (layer_id <> '' or exists (
+            select from layers known
+            where (known.play_id, known.ref, known.iteration) = (row.play_id, row.ref, coalesce(row.iteration, '{{}}'))
+        ))
         on conflict (play_id, ref, iteration) do update set
-            state = case when excluded.state = 'NEW' then t.state else excluded.state end,
-            started_at = coalesce(t.started_at, excluded.started_at),
-            completed_at = coalesce(excluded.completed_at, t.completed_at),
-            out = case when excluded.completed_at is null then coalesce(excluded.out, t.out) else excluded.out end,
+            state = case when excluded.state = 'NEW' and not {again} then t.state else excluded.state end,
+            started_at = case when {again} then excluded.started_at
+                else coalesce(t.started_at, excluded.started_at) end,
+            completed_at = case when {again} then excluded.completed_at
+                else coalesce(excluded.completed_at, t.completed_at) end,
+            out = case when excluded.completed_at is null and not {again} then coalesce(excluded.out, t.out)
+                else excluded.out end,
             error = case when excluded.completed_at is null then coalesce(excluded.error, t.error)
                 else excluded.error end,
             error_code = case when excluded.completed_at is null then coalesce(excluded.error_code, t.error_code)
                 else excluded.error_code end,
-            attempts = greatest(t.attempts, excluded.attempts),
-            approval = coalesce(excluded.approval, t.approval),
-            waits_for = case when excluded.state = 'NEW' then t.waits_for else excluded.waits_for end,
-            until = case when excluded.state = 'NEW' then t.until else excluded.until end
+            attempts = case when {again} then excluded.attempts else greatest(t.attempts, excluded.attempts) end,
+            approval = case when {again} and t.approval ->> 'decision' is distinct from 'approved'
+                then excluded.approval else coalesce(excluded.approval, t.approval) end,
+            waits_for = case when excluded.state = 'NEW' and not {again} then t.waits_for
+                else excluded.waits_for end,
+            until = case when excluded.state = 'NEW' and excluded.until is null and not {again} then t.until
+                else excluded.until end,
+            reused = excluded.reused or (t.reused and not {again}),
+            round = greatest(t.round, excluded.round)
     """  # noqa: S608 - names and numbers of ours
 
 
@@ -62,6 +76,19 @@ class LayerRow(msgspec.Struct, omit_defaults=True):
     waits_for: str | None = None
     until: datetime | None = None
     iteration: tuple[int, ...] = ()
+    reused: bool = False
+    round: int = 0
+
+
+def again(play_id: str, ref: str, number: int, before: LayerRow | None) -> LayerRow:
+    """Return the row of a step that a retry of its play, the `number`-th, begins anew."""
+    row = LayerRow(play_id, ref, "", 0, "NEW", 0, round=number)
+    if before is None:
+        return row
+    row.error, row.error_code = before.error, before.error_code
+    if before.approval is not None and msgspec.json.decode(before.approval).get("decision") == "approved":
+        row.approval = before.approval
+    return row
 
 
 def completed(row: LayerRow, event: m.LayerCompleted) -> None:
@@ -85,6 +112,7 @@ def _ended(
     row.started_at = row.started_at or event.started_at
     row.completed_at = event.at
     row.waits_for = row.until = None
+    row.reused = event.reused
     row.error = None if error is None else storable(error)
     row.error_code = error_code
     row.attempts = max(row.attempts, event.attempts)
@@ -110,6 +138,8 @@ def waiting(row: LayerRow, event: m.LayerWaiting) -> None:
     row.state = "DEFERRED" if event.kind == "defer" else "WAIT"
     row.waits_for, row.until = event.kind, event.until
     row.started_at = row.started_at or event.at
+    if event.gate is not None:
+        row.approval = _pending(event.gate)
 
 
 def retrying(row: LayerRow, event: m.LayerRetrying) -> None:
@@ -129,4 +159,32 @@ def approval_decided(row: LayerRow, event: m.ApprovalDecided) -> None:
         "by": event.by,
         "at": event.at,
     }
+    if event.gate is not None:
+        approval["votes"] = _votes(event.gate)
     row.approval = encode(approval).decode()
+
+
+def approval_pending(
+    row: LayerRow, event: m.ApprovalVoted | m.ApprovalEscalated | m.ApprovalReminded
+) -> None:
+    """Fold in what an approval that is not decided yet waits for."""
+    row.until = event.gate.due_at
+    row.approval = _pending(event.gate)
+
+
+def _pending(gate: Gate) -> str:
+    approval: dict[str, Any] = {
+        "decision": None,
+        "count": gate.count,
+        "approvers": gate.approvers,
+        "votes": _votes(gate),
+        "timeoutAt": gate.timeout_at,
+        "onTimeout": gate.on_timeout,
+        "escalated": gate.escalated,
+        "reminders": gate.reminders,
+    }
+    return encode(approval).decode()
+
+
+def _votes(gate: Gate) -> list[dict[str, Any]]:
+    return [{"by": v.by, "decision": v.decision, "note": v.note, "at": v.at} for v in gate.votes]

@@ -16,9 +16,11 @@ from services.store.read_models.checkpoints import Move
 from services.store.read_models.layers import LayerRow
 from services.store.read_models.text import storable
 
+NOTHING = "null"  # JSON's: replaces what the table has
 COLUMNS = """id text, company_id text, flow_id text, shard integer, state text, created_at timestamptz,
     started_at timestamptz, completed_at timestamptz, failed_at timestamptz, args text, out text, error text,
     error_code text, failed_ref text, flow_version integer, trigger text, parent_play_id text, schedule_id text,
+    hold text, replay_of text, retries integer,
     changed_at timestamptz, first_sequence bigint, sequence bigint"""
 # One statement is one transaction and one round trip: with small batches those are what a play costs most. The rows
 # travel as JSON: encoding arrays for `unnest` costs the store three times what parsing costs Postgres more.
@@ -28,26 +30,35 @@ PROJECT = f"""
     written_plays as (
         insert into plays as t (id, company_id, flow_id, shard, state, created_at, started_at, completed_at,
             failed_at, args, out, error, error_code, failed_ref, flow_version, trigger, parent_play_id, schedule_id,
-            changed_at, first_sequence, sequence)
+            hold, replay_of, retries, changed_at, first_sequence, sequence)
         select id, company_id, flow_id, shard, state, created_at, started_at, completed_at,
             failed_at, args::json, out::json, error, error_code, failed_ref, flow_version, trigger, parent_play_id,
-            schedule_id, changed_at, first_sequence, sequence
+            schedule_id, hold::json, replay_of, coalesce(retries, 0), changed_at, first_sequence, sequence
         from json_to_recordset($4::json) as row ({COLUMNS})
         where exists (select from moved)
         on conflict (id) do update set
             state = case when excluded.state = 'NEW' then t.state else excluded.state end,
             started_at = coalesce(t.started_at, excluded.started_at),
-            completed_at = coalesce(excluded.completed_at, t.completed_at),
-            failed_at = coalesce(excluded.failed_at, t.failed_at),
+            completed_at = case when excluded.retries > t.retries then excluded.completed_at
+                else coalesce(excluded.completed_at, t.completed_at) end,
+            failed_at = case when excluded.retries > t.retries then excluded.failed_at
+                else coalesce(excluded.failed_at, t.failed_at) end,
             args = coalesce(t.args, excluded.args),
-            out = coalesce(excluded.out, t.out),
-            error = coalesce(excluded.error, t.error),
-            error_code = coalesce(excluded.error_code, t.error_code),
-            failed_ref = coalesce(excluded.failed_ref, t.failed_ref),
+            out = case when excluded.retries > t.retries then excluded.out
+                else coalesce(excluded.out, t.out) end,
+            error = case when excluded.retries > t.retries then excluded.error
+                else coalesce(excluded.error, t.error) end,
+            error_code = case when excluded.retries > t.retries then excluded.error_code
+                else coalesce(excluded.error_code, t.error_code) end,
+            failed_ref = case when excluded.retries > t.retries then excluded.failed_ref
+                else coalesce(excluded.failed_ref, t.failed_ref) end,
             flow_version = coalesce(t.flow_version, excluded.flow_version),
             trigger = coalesce(t.trigger, excluded.trigger),
             parent_play_id = coalesce(t.parent_play_id, excluded.parent_play_id),
             schedule_id = coalesce(t.schedule_id, excluded.schedule_id),
+            hold = coalesce(excluded.hold, t.hold),
+            replay_of = coalesce(t.replay_of, excluded.replay_of),
+            retries = greatest(t.retries, excluded.retries),
             changed_at = greatest(t.changed_at, excluded.changed_at),
             sequence = excluded.sequence
     )
@@ -56,7 +67,10 @@ PROJECT = f"""
 
 
 class PlayRow(msgspec.Struct, omit_defaults=True):
-    """What the messages of a batch say about one play; None where they say nothing. `args` and `out` are JSON."""
+    """What the messages of a batch say about one play; None where they say nothing. `args`, `out`, `hold` are JSON.
+
+    With more `retries` than the table has, what the row says of an end replaces what the table says.
+    """
 
     id: str
     company_id: str
@@ -79,6 +93,9 @@ class PlayRow(msgspec.Struct, omit_defaults=True):
     trigger: str | None = None
     parent_play_id: str | None = None
     schedule_id: str | None = None
+    hold: str | None = None
+    replay_of: str | None = None
+    retries: int | None = None
 
 
 class PlayFold:
@@ -146,6 +163,7 @@ def _requested(play: PlayFold, event: m.StartPlay | m.PlayStarted, at: datetime)
     row.trigger = event.trigger
     row.parent_play_id = event.parent_play_id or None
     row.schedule_id = event.schedule_id or None
+    row.replay_of = event.replay.play_id if event.replay is not None else None
 
 
 def _started(play: PlayFold, event: m.PlayStarted) -> None:
@@ -166,6 +184,23 @@ def _failed(play: PlayFold, event: m.PlayFailed) -> None:
     row.failed_ref = event.ref
 
 
+def _hold_requested(play: PlayFold, event: m.HoldRequested) -> None:
+    play.row.hold = encode(m.Hold(event.at, event.by, event.note)).decode()
+
+
+def _hold_lifted(play: PlayFold, _event: m.HoldLifted) -> None:
+    play.row.hold = NOTHING
+
+
+def _retried(play: PlayFold, event: m.PlayRetried) -> None:
+    row = play.row
+    row.retries, row.hold = event.number, NOTHING
+    row.completed_at = row.failed_at = row.out = row.error = row.error_code = row.failed_ref = None
+    for ref in event.refs:
+        before = play.layers.get((ref, ()))
+        play.layers[ref, ()] = layers.again(row.id, ref, event.number, before)
+
+
 def _nothing(_play: PlayFold, _event: Any) -> None:
     """Shows in no column: the state is in the commit's subject, an item in the rows of its steps."""
 
@@ -178,6 +213,7 @@ def _of_layer(fold: Callable[[LayerRow, Any], None]) -> Callable[[PlayFold, Any]
             layer = LayerRow(play.row.id, event.ref, event.layer_id, event.order, "NEW", 0)
             layer.iteration = event.iteration
             play.layers[key] = layer
+        layer.layer_id, layer.order = event.layer_id, event.order
         fold(layer, event)
 
     return folded
@@ -190,9 +226,16 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.ChildReturned: _nothing,
     m.CancelRequested: _nothing,
     m.PlaySnapshot: _nothing,
+    m.HoldRequested: _hold_requested,
+    m.PlayHeld: _nothing,
+    m.HoldLifted: _hold_lifted,
+    m.PlayRetried: _retried,
     m.PlayCompleted: _completed,
     m.PlayFailed: _failed,
     m.ApprovalDecided: _of_layer(layers.approval_decided),
+    m.ApprovalVoted: _of_layer(layers.approval_pending),
+    m.ApprovalEscalated: _of_layer(layers.approval_pending),
+    m.ApprovalReminded: _of_layer(layers.approval_pending),
     m.LayerStarted: _of_layer(layers.started),
     m.LayerWaiting: _of_layer(layers.waiting),
     m.LayerRetrying: _of_layer(layers.retrying),

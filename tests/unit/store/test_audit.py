@@ -7,6 +7,7 @@ import pytest
 from libs.common import codec
 from services.store.read_models.audit import ACTIONS, REDACTED, redacted, row_of
 from tests.contract import examples
+from tests.contract.example_plays import USER
 
 STREAM = "DEFINITIONS"
 
@@ -53,7 +54,7 @@ def test_every_deed_gives_a_record_of_its_company(event: Any) -> None:
     row = row_of(envelope, stream=STREAM, sequence=7)
     assert row is not None
     assert (row.stream, row.sequence, row.company_id) == (STREAM, 7, examples.COMPANY)
-    assert (row.action, row.user_id, row.at) == (ACTIONS[type(event)], examples.USER, event.at)
+    assert (row.action, row.user_id, row.at) == (ACTIONS[type(event)], USER, event.at)
     assert row.ip == event.origin.ip
     assert row.entity_type == ("session" if row.action.startswith("auth.") else row.action.split(".")[0])
     hidden = ("sealed", "A256GCM", "xsalsa20", '"password"', '"applied"')

@@ -210,6 +210,7 @@ def test_a_new_step_has_the_documented_defaults() -> None:
         "retry": None,
         "filters": [],
         "needsApproval": False,
+        "approval": None,
         "componentConfigIds": {},
         "linkIdsByType": {},
         "moduleVersion": 1,

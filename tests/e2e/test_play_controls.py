@@ -1,0 +1,170 @@
+"""Operating plays over HTTP: hold and resume, retry, replay (spec flow8 sections 8 and 9, Q35)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.api import Api, Json
+from tests.fixtures.system import RunningSystem
+
+GATE = {"ref": "gate", "appId": "var", "args": {"values": {"n": 1}}, "index": 0, "needsApproval": True}
+AFTER = {"ref": "after", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}, "index": 1}
+FIRST = {"ref": "first", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}, "index": 0}
+DIVIDES = {"ref": "b", "appId": "var", "args": {"values": {"x": "{{ div 10 $prev.args.n }}"}}, "index": 1}
+LAST = {"ref": "last", "appId": "var", "args": {"values": {"y": "{{ $prev.first.n }}"}}, "index": 2}
+SLOW = {"ref": "slow", "appId": "delay", "args": {"ms": 1_500}, "index": 0}
+APPROVED = {"layerId": "gate", "decision": "approved"}
+UNKNOWN = "0" * 24
+
+
+@pytest.fixture
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
+        yield api
+
+
+async def waiting(api: Api, name: str) -> str:
+    flow = await api.create_flow(name, GATE, AFTER)
+    play: str = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+    return play
+
+
+async def failed(api: Api, name: str) -> Json:
+    flow = await api.create_flow(name, FIRST, DIVIDES, LAST)
+    return await api.run(flow["id"], {"n": 0}, wait=20)
+
+
+async def test_section_9_a_waiting_play_is_held_at_once_and_says_who_and_why(api: Api) -> None:
+    play = await waiting(api, "Held")
+    answer = await api.post(f"/api/plays/{play}/hold", {"note": "audit"})
+    assert answer == {"playId": play, "state": "ON_HOLD"}
+    shown = await api.get(f"/api/plays/{play}")
+    assert (shown["state"], shown["hold"]["note"], bool(shown["hold"]["by"])) == ("ON_HOLD", "audit", True)
+
+
+async def test_section_9_a_decision_on_hold_is_kept_and_works_after_the_resume(api: Api) -> None:
+    play = await waiting(api, "Kept")
+    await api.post(f"/api/plays/{play}/hold")
+    answer = await api.post(f"/api/plays/{play}/approve", APPROVED)
+    assert answer["state"] == "ON_HOLD"
+    await api.post(f"/api/plays/{play}/resume", {"note": "go"})
+    ended = await api.wait_for(play)
+    assert (ended["state"], ended["hold"]) == ("DONE", None)
+
+
+async def test_section_9_a_running_play_is_held_between_its_groups(api: Api) -> None:
+    flow = await api.create_flow("Between", SLOW, AFTER)
+    play = (await api.run(flow["id"], {"n": 1}))["playId"]
+    await api.post(f"/api/plays/{play}/hold")
+    held = await api.wait_for(play, "ON_HOLD")
+    assert held["completedAt"] is None
+    assert "after" not in await api.layers_of(play)
+    await api.post(f"/api/plays/{play}/resume")
+    assert (await api.wait_for(play))["state"] == "DONE"
+
+
+async def test_section_9_holding_twice_and_resuming_what_is_not_held_is_refused(api: Api) -> None:
+    play = await waiting(api, "Twice")
+    assert await api.refused("POST", f"/api/plays/{play}/resume") == (409, "CONFLICT")
+    await api.post(f"/api/plays/{play}/hold")
+    assert await api.refused("POST", f"/api/plays/{play}/hold") == (409, "CONFLICT")
+    await api.post(f"/api/plays/{play}/resume")
+    assert await api.refused("POST", f"/api/plays/{play}/resume") == (409, "CONFLICT")
+
+
+async def test_section_9_of_holds_at_once_one_counts(api: Api) -> None:
+    play = await waiting(api, "At once")
+    answers = await asyncio.gather(*(api.call("POST", f"/api/plays/{play}/hold") for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 409, 409, 409]
+
+
+async def test_section_8_a_held_play_can_be_cancelled(api: Api) -> None:
+    play = await waiting(api, "Held and cancelled")
+    await api.post(f"/api/plays/{play}/hold")
+    assert (await api.delete(f"/api/plays/{play}"))["state"] == "FAIL"
+    assert (await api.get(f"/api/plays/{play}"))["error"] == "CANCELLED"
+
+
+async def test_section_8_a_retry_runs_what_failed_and_what_was_skipped_and_keeps_what_is_done(
+    api: Api,
+) -> None:
+    ended = await failed(api, "Retried")
+    play = ended["playId"]
+    before = await api.layers_of(play)
+    assert {ref: step["state"] for ref, step in before.items()} == {
+        "first": "DONE",
+        "b": "FAIL",
+        "last": "SKIP",
+    }
+    answer = await api.post(f"/api/plays/{play}/retry", {"note": "again"})
+    assert answer["playId"] == play
+    await api.wait_for(play, "FAIL")
+    after = await api.layers_of(play)
+    assert after["first"]["startedAt"] == before["first"]["startedAt"]
+    assert (after["b"]["state"], after["b"]["attempts"]) == ("FAIL", 1)
+    assert (await api.get(f"/api/plays/{play}"))["retries"] == 1
+
+
+async def test_section_8_a_cancelled_play_can_be_retried_and_ends_well(api: Api) -> None:
+    play = await waiting(api, "Cancelled and retried")
+    await api.delete(f"/api/plays/{play}")
+    await api.post(f"/api/plays/{play}/retry")
+    shown = await api.wait_for(play, "WAIT")
+    assert (shown["completedAt"], shown["failedAt"], shown["error"]) == (None, None, None)
+    assert (await api.layers_of(play))["gate"]["error"] == "CANCELLED"
+    await api.post(f"/api/plays/{play}/approve", APPROVED)
+    ended = await api.wait_for(play)
+    assert (ended["state"], ended["error"], ended["retries"]) == ("DONE", None, 1)
+    assert (await api.layers_of(play))["gate"]["error"] is None
+
+
+async def test_section_8_of_retries_at_once_one_counts(api: Api) -> None:
+    play = await waiting(api, "Retried at once")
+    await api.delete(f"/api/plays/{play}")
+    answers = await asyncio.gather(*(api.call("POST", f"/api/plays/{play}/retry") for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 409, 409, 409]
+    assert (await api.wait_for(play, "WAIT"))["retries"] == 1
+
+
+async def test_section_8_only_failed_plays_can_be_retried(api: Api) -> None:
+    flow = await api.create_flow("Well", FIRST)
+    done = await api.run(flow["id"], {"n": 1}, wait=20)
+    assert await api.refused("POST", f"/api/plays/{done['playId']}/retry") == (409, "CONFLICT")
+    assert await api.refused("POST", f"/api/plays/{UNKNOWN}/retry") == (404, "PLAY_NOT_FOUND")
+
+
+async def test_section_8_a_replay_takes_over_what_came_before_and_runs_from_there(api: Api) -> None:
+    source = (await failed(api, "Replayed"))["playId"]
+    answer = await api.post(f"/api/plays/{source}/replay", {"fromRef": "b", "args": {"n": 5}}, status=201)
+    assert answer["replayOf"] == source
+    ended = await api.wait_for(answer["playId"])
+    assert (ended["state"], ended["replayOf"], ended["args"]) == ("DONE", source, {"n": 5})
+    steps = await api.layers_of(answer["playId"])
+    assert {ref: step["reused"] for ref, step in steps.items()} == {"first": True, "b": False, "last": False}
+    # Its own args say 5, the output that was taken over says 0.
+    assert (steps["first"]["out"], steps["b"]["out"], steps["last"]["out"]) == ({"n": 0}, {"x": 2}, {"y": 0})
+
+
+async def test_section_8_a_replay_from_the_start_has_the_same_args(api: Api) -> None:
+    flow = await api.create_flow("Again", FIRST)
+    source = (await api.run(flow["id"], {"n": 7}, wait=20))["playId"]
+    answer = await api.post(f"/api/plays/{source}/replay", status=201)
+    ended = await api.wait_for(answer["playId"])
+    assert (ended["out"], ended["args"]) == ({"n": 7}, {"n": 7})
+
+
+async def test_section_8_equal_keys_are_one_replay(api: Api) -> None:
+    source = (await failed(api, "Replayed once"))["playId"]
+    body = {"fromRef": "b", "idempotencyKey": "k"}
+    answers = await asyncio.gather(*(api.call("POST", f"/api/plays/{source}/replay", body) for _ in range(4)))
+    assert {answer.status for answer in answers} <= {200, 201}
+    assert len({answer.json["playId"] for answer in answers}) == 1
+
+
+async def test_section_8_what_cannot_be_replayed_is_refused(api: Api) -> None:
+    play = await waiting(api, "Not yet")
+    path = f"/api/plays/{play}/replay"
+    assert await api.refused("POST", path, {"fromRef": "nope"}) == (400, "VALIDATION_ERROR")
+    assert await api.refused("POST", path, {"fromRef": "after"}) == (409, "CONFLICT")
+    assert await api.refused("POST", f"/api/plays/{UNKNOWN}/replay") == (404, "PLAY_NOT_FOUND")
