@@ -93,6 +93,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.grant.opened.v1": grant.GrantOpened,
     "headrace.grant.refreshed.v1": grant.GrantRefreshed,
     "headrace.grant.ended.v1": grant.GrantEnded,
+    "headrace.attempt.used.v1": grant.AttemptUsed,
     "headrace.refresh.issued.v1": grant.RefreshIssued,
     "headrace.pat.issued.v1": pat.PatIssued,
     "headrace.pat.revoked.v1": pat.PatRevoked,

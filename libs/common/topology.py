@@ -27,6 +27,7 @@ DEFINITION_NOUNS = (
     "refresh",
     "pat",
     "tokenkey",
+    "attempt",
     "channel",
 )
 WORK_CONSUMER = "executor-work"

@@ -162,6 +162,7 @@ FRAMES: dict[str, type[Frame]] = {
 _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type: ignore[arg-type]
 _NOUNS = (
     "flow", "group", "company", "user", "key", "module", "channel", "grant", "refresh", "pat", "tokenkey",
+    "attempt",
 )  # fmt: skip
 _COMMANDS = frozenset({"start", "wake", "approve", "cancel", "hold", "resume", "retry", "revive"})
 _PARTS = {

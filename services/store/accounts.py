@@ -5,13 +5,14 @@ import hashlib
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus, Expected
-from libs.common.errors import Conflict
-from libs.common.ids import commit_id
-from libs.common.messages.access import User
-from libs.common.messages.grant import Register
+from libs.common.errors import Conflict, Forbidden
+from libs.common.ids import commit_id, new_secret
+from libs.common.messages.access import User, UserCreated, UserUpdated
+from libs.common.messages.grant import Opening, Register, SignInWith
 from libs.common.messages.query import Reply
 from libs.common.messages.user import CreateUser, UpdateAccount
-from services.store.claims import EMAIL, EVERYBODY, USERNAME, Claims
+from services.store.claims import EMAIL, EVERYBODY, IDENTITY, USERNAME, Claims
+from services.store.database import Database
 from services.store.domain import account as rules
 from services.store.domain import user as user_rules
 from services.store.domain.access import user_id_of
@@ -25,13 +26,61 @@ ROLE = "admin"
 class Accounts:
     """Makes accounts, and changes what users say of themselves."""
 
-    def __init__(self, bus: Bus, users: Users) -> None:
+    def __init__(self, bus: Bus, database: Database, users: Users) -> None:
         self._bus = bus
+        self._database = database
+        self._identities = Claims(bus, EVERYBODY, IDENTITY)
         self._users = users
         self._emails = Claims(bus, EVERYBODY, EMAIL)
         self._usernames = Claims(bus, EVERYBODY, USERNAME)
 
-    async def register(self, command: Register) -> tuple[User, int]:
+    async def vouched(self, command: SignInWith) -> tuple[User, int]:
+        """Return the user whom a provider vouches for, made if need be, with their place in DEFINITIONS.
+
+        Raises Forbidden when they may not be made, or their email is an account's that is not surely theirs.
+        """
+        owner = await self._identities.owner(command.subject)
+        user = None if owner is None else await self._by("id = $1", owner)
+        if user is not None:
+            return user, 0
+        if not command.email:
+            raise Forbidden(f"{command.provider} says no email address of this user")
+        user = await self._by("lower(email) = lower($1)", command.email.strip().replace("\0", ""))
+        sequence = 0
+        if user is None:
+            if not command.may_register:
+                raise Forbidden("registration is closed; ask whoever runs this installation for an account")
+            user, sequence = await self._made_for(command)
+        elif not rules.may_be_linked(user, command):
+            # Whoever made this account may not own the mailbox, and the provider may not know who does.
+            raise Forbidden("there is an account with this email; sign in with its password")
+        if not await self._identities.claim(command.subject, user.id, at=command.at):
+            raise Forbidden("this sign-in belongs to another user")
+        return user, sequence
+
+    async def _made_for(self, command: SignInWith) -> tuple[User, int]:
+        register = Register(
+            **{field: getattr(command, field) for field in Opening.__struct_fields__},
+            id=command.id,
+            grant_id=command.grant_id,
+            email=command.email,
+            # Nobody knows it: they sign in as they came.
+            password=new_secret(),
+            name=command.name,
+        )
+        return await self.register(register, email_verified=command.email_verified)
+
+    async def _by(self, condition: str, value: str) -> User | None:
+        sql = f"select id, company_id from users where {condition} order by created_at, id limit 1"  # noqa: S608
+        row = await self._database.row(sql, value)
+        if row is None:
+            return None
+        subject = subjects.definition("user", row["company_id"], row["id"])
+        stored = await self._bus.last(subjects.DEFINITIONS, subject, leader=True)
+        event = None if stored is None else codec.last_event(stored.data).data
+        return event.user if isinstance(event, UserCreated | UserUpdated) else None
+
+    async def register(self, command: Register, *, email_verified: bool = False) -> tuple[User, int]:
         """Make a user in a company of their own, and return them with their place in DEFINITIONS.
 
         Raises Invalid naming the field, Refused (EMAIL_TAKEN, USERNAME_TAKEN).
@@ -65,6 +114,7 @@ class Accounts:
                 role=ROLE,
                 password=command.password,
                 username=command.username,
+                email_verified=email_verified,
             )
         )
         user: User = done.event.user

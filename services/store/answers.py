@@ -188,7 +188,7 @@ def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
             {
                 user.CreateUser: users.create,
                 user.UpdateUser: users.update,
-                user.UpdateAccount: Accounts(parts.bus, users).update,
+                user.UpdateAccount: Accounts(parts.bus, parts.database, users).update,
                 user.ResetPassword: users.reset_password,
                 user.ChangePassword: users.change_password,
             },
@@ -213,7 +213,7 @@ def _of_accounts(parts: Parts, listing: Listing, ledger: Ledger, users: Users) -
         parts.bus,
         parts.database,
         parts.passwords,
-        Accounts(parts.bus, users),
+        Accounts(parts.bus, parts.database, users),
         AccessTokens(parts.bus, parts.cipher),
     )
     pats = Pats(ledger, listing)
@@ -223,6 +223,7 @@ def _of_accounts(parts: Parts, listing: Listing, ledger: Ledger, users: Users) -
             grant.AnyGrantCommand,
             {
                 grant.SignIn: grants.sign_in,
+                grant.SignInWith: grants.vouched,
                 grant.Register: grants.register,
                 grant.Refresh: grants.refresh,
                 grant.EndGrant: grants.end,

@@ -16,6 +16,7 @@ APPEND_DEADLINE_S = 5.0
 PERMANENT = "permanent"
 EMAIL = "email"
 USERNAME = "username"
+IDENTITY = "identity"
 # Emails are unique among all companies: people log in without naming one.
 EVERYBODY = "everybody"
 

@@ -28,6 +28,7 @@ from libs.common.messages.grant import (
     RefreshIssued,
     Register,
     SignIn,
+    SignInWith,
 )
 from libs.common.messages.query import Reply
 from services.store.accounts import Accounts
@@ -129,12 +130,14 @@ class Grants:
                 continue
             return {"ended": True}
 
-    async def open_for(self, command: Opening, grant_id: str, user: User) -> Granted:
-        """Open a grant for a user whom somebody else has vouched for. Raises Forbidden for a disabled one."""
-        _check(command, grant_id)
+    async def vouched(self, command: SignInWith) -> Granted:
+        """Open a grant for whom a provider vouches. Raises Forbidden when they may not sign in (`Accounts.vouched`)."""
+        _check(command, command.grant_id)
+        access.check_digest(command.subject)
+        user, sequence = await self._accounts.vouched(command)
         if user.disabled:
             raise Forbidden("this user may not sign in any more")
-        return await self._open(command, grant_id, user)
+        return await self._open(command, command.grant_id, user, user_sequence=sequence)
 
     async def _open(self, command: Opening, grant_id: str, user: User, *, user_sequence: int = 0) -> Granted:
         event = rules.opened(command, grant_id, user)

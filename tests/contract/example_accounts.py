@@ -56,6 +56,7 @@ def grant_events() -> list[msgspec.Struct]:
         grant.GrantOpened(**facts, grant=made),
         grant.GrantRefreshed(**facts, grant=made),
         grant.GrantEnded(**facts, grant=msgspec.structs.replace(made, ended=True), reason="reuse"),
+        grant.AttemptUsed(at=AT, provider="acme"),
         grant.RefreshIssued(**facts, grant_id=GRANT, company_id=COMPANY),
         pat.PatIssued(**facts, pat=token),
         pat.PatRevoked(**facts, pat=msgspec.structs.replace(token, revoked=True)),

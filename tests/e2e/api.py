@@ -70,7 +70,9 @@ class Api:
         encoded = raw if raw is not None else (None if body is None else json.dumps(body).encode())
         # aiohttp warns of a large body that is not a file.
         data = io.BytesIO(encoded) if encoded and len(encoded) > 1 << 20 else encoded
-        async with self._session.request(method, path, data=data, headers=headers) as response:
+        async with self._session.request(
+            method, path, data=data, headers=headers, allow_redirects=False
+        ) as response:
             text = await response.text()
             is_json = response.content_type == "application/json"
             return Answer(

@@ -59,6 +59,12 @@ class RefreshIssued(Fact, frozen=True, kw_only=True):
     company_id: str
 
 
+class AttemptUsed(Fact, frozen=True, kw_only=True):
+    """A sign-in through a provider was finished (on `evt.attempt.everybody.<digest>`); that happens once."""
+
+    provider: str
+
+
 # ── requests to the store ───────────────────────────────────────────────────────────────────────────
 
 
@@ -94,6 +100,19 @@ class Register(Opening, frozen=True, kw_only=True, tag="grant.register"):
     name: str = ""
 
 
+class SignInWith(Opening, frozen=True, kw_only=True, tag="grant.vouched"):
+    """Open the grant `grant_id` for whom a provider vouches; `subject` is a SHA-256 of who they are there."""
+
+    id: str
+    grant_id: str
+    provider: str
+    subject: str
+    email: str = ""
+    email_verified: bool = False
+    name: str = ""
+    may_register: bool = True
+
+
 class Refresh(Opening, frozen=True, kw_only=True, tag="grant.refresh"):
     """Let the refresh token `digest` take the place of `used`; one that was used before ends its grant."""
 
@@ -109,7 +128,7 @@ class EndGrant(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fi
     origin: Origin = Origin()
 
 
-AnyGrantCommand = SignIn | Register | Refresh | EndGrant
+AnyGrantCommand = SignIn | SignInWith | Register | Refresh | EndGrant
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from libs.common import ids, rpc, subjects
 from libs.common.errors import Forbidden, HeadraceError, Invalid, Refused, Unauthorized
-from libs.common.messages.grant import EndGrant, Granted, Refresh, Register, SignIn
+from libs.common.messages.grant import EndGrant, Granted, Refresh, Register, SignIn, SignInWith
 from services.gateway import bodies
 from services.gateway.access_tokens import jwk_of
 from services.gateway.answers import reply
@@ -72,12 +72,54 @@ _registration = msgspec.json.Decoder(Registration)
 _refresh = msgspec.json.Decoder(RefreshBody)
 
 
+class SignIns:
+    """Asks the store for a sign-in, and answers with it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def opening(self, call: Call, secret: str) -> dict[str, Any]:
+        """Return what every way to sign in says, for the refresh token `secret`."""
+        config = self._parts.config
+        return {
+            "at": self._parts.clock.now(),
+            "digest": digest_of(secret),
+            "refresh_ttl_s": timedelta(days=config.refresh_token_days).total_seconds(),
+            "access_ttl_s": float(config.access_token_s),
+            "origin": origin_of(call),
+        }
+
+    async def granted(self, command: SignIn | SignInWith | Register | Refresh) -> Granted:
+        """Have the store decide a sign-in. Raises what it refuses with."""
+        granted = await rpc.ask(
+            self._parts.bus, subjects.command("grant"), command, Granted, timeout_s=GRANT_TIMEOUT_S
+        )
+        if granted.user_sequence:
+            self._parts.auth.user_changed(granted.company_id, granted.user_id, granted.user_sequence)
+        return granted
+
+    async def answer(self, granted: Granted, secret: str, *, status: int = 200) -> web.Response:
+        """Return the answer that carries the tokens. Raises Unauthorized when the user is gone."""
+        user = await self._parts.auth.user(granted.company_id, granted.user_id)
+        if user is None:
+            raise Unauthorized("there is no such user any more")
+        answer = SignedIn(
+            access_token=granted.access_token,
+            refresh_token=secret,
+            token_type="Bearer",  # noqa: S106 - the name of a kind
+            expires_in=self._parts.config.access_token_s,
+            user=UserObject(**fields_of(user)),
+        )
+        return reply(answer, status=status)
+
+
 class AuthRoutes:
     """Accounts of people: made, opened, kept open, closed."""
 
     def __init__(self, parts: Parts, limits: SignInLimits) -> None:
         self._parts = parts
         self._limits = limits
+        self._sign_ins = SignIns(parts)
 
     def routes(self) -> list[Route]:
         """Return the endpoints."""
@@ -104,7 +146,7 @@ class AuthRoutes:
         self._limits.register(call.request.remote or "")
         secret = ids.new_secret()
         command = Register(
-            **self._opening(call, secret),
+            **self._sign_ins.opening(call, secret),
             id=ids.new_id(),
             grant_id=ids.new_id(),
             email=given.email,
@@ -113,11 +155,11 @@ class AuthRoutes:
             name=given.name,
         )
         try:
-            granted = await self._granted(command)
+            granted = await self._sign_ins.granted(command)
         except Refused as error:
             # FQ7: inside the statuses of the index.
             raise Invalid(error.message) from error
-        return await self._signed_in(granted, secret, status=201)
+        return await self._sign_ins.answer(granted, secret, status=201)
 
     @operation(SignedIn, body=_login, refusals=(401, 403, 429))
     async def _log_in(self, call: Call) -> web.Response:
@@ -133,14 +175,14 @@ class AuthRoutes:
             raise Invalid(f"password: expected 1 to {PASSWORD_CHARS_MAX} characters")
         secret = ids.new_secret()
         command = SignIn(
-            **self._opening(call, secret),
+            **self._sign_ins.opening(call, secret),
             grant_id=ids.new_id(),
             password=given.password,
             email=given.email.strip(),
             username="" if given.email else login,
         )
         granted = await self._guarded(call, login.casefold(), command)
-        return await self._signed_in(granted, secret)
+        return await self._sign_ins.answer(granted, secret)
 
     @operation(SignedIn, body=_refresh, refusals=(401, 429))
     async def _refresh(self, call: Call) -> web.Response:
@@ -152,9 +194,9 @@ class AuthRoutes:
         if not given.refresh_token or len(given.refresh_token) > TOKEN_CHARS_MAX:
             raise Invalid(f"refresh_token: expected 1 to {TOKEN_CHARS_MAX} characters")
         secret = ids.new_secret()
-        command = Refresh(**self._opening(call, secret), used=digest_of(given.refresh_token))
+        command = Refresh(**self._sign_ins.opening(call, secret), used=digest_of(given.refresh_token))
         granted = await self._guarded(call, "", command)
-        return await self._signed_in(granted, secret)
+        return await self._sign_ins.answer(granted, secret)
 
     @operation(None, status=204)
     async def _log_out(self, call: Call) -> web.Response:
@@ -175,29 +217,11 @@ class AuthRoutes:
         keys = await self._parts.auth.tokens.keys()
         return reply(Jwks(keys=[jwk_of(key) for key in keys]), headers=JWKS_HEADERS)
 
-    def _opening(self, call: Call, secret: str) -> dict[str, Any]:
-        config = self._parts.config
-        return {
-            "at": self._parts.clock.now(),
-            "digest": digest_of(secret),
-            "refresh_ttl_s": timedelta(days=config.refresh_token_days).total_seconds(),
-            "access_ttl_s": float(config.access_token_s),
-            "origin": origin_of(call),
-        }
-
-    async def _granted(self, command: SignIn | Register | Refresh) -> Granted:
-        granted = await rpc.ask(
-            self._parts.bus, subjects.command("grant"), command, Granted, timeout_s=GRANT_TIMEOUT_S
-        )
-        if granted.user_sequence:
-            self._parts.auth.user_changed(granted.company_id, granted.user_id, granted.user_sequence)
-        return granted
-
     async def _guarded(self, call: Call, account: str, command: SignIn | Refresh) -> Granted:
         address = call.request.remote or ""
         self._limits.begin(account, address)
         try:
-            granted = await self._granted(command)
+            granted = await self._sign_ins.granted(command)
         except Unauthorized:
             raise
         except HeadraceError:
@@ -205,16 +229,3 @@ class AuthRoutes:
             raise
         self._limits.succeeded(account, address)
         return granted
-
-    async def _signed_in(self, granted: Granted, secret: str, *, status: int = 200) -> web.Response:
-        user = await self._parts.auth.user(granted.company_id, granted.user_id)
-        if user is None:
-            raise Unauthorized("there is no such user any more")
-        answer = SignedIn(
-            access_token=granted.access_token,
-            refresh_token=secret,
-            token_type="Bearer",  # noqa: S106 - the name of a kind
-            expires_in=self._parts.config.access_token_s,
-            user=UserObject(**fields_of(user)),
-        )
-        return reply(answer, status=status)

@@ -4,6 +4,7 @@ from services.gateway.flow_like.auth import AuthRoutes
 from services.gateway.flow_like.hub import Hub
 from services.gateway.flow_like.info import InfoRoutes
 from services.gateway.flow_like.limits import SignInLimits
+from services.gateway.flow_like.oauth import OAuthRoutes
 from services.gateway.flow_like.pat import PatRoutes
 from services.gateway.flow_like.probes import ProbeRoutes
 from services.gateway.flow_like.user import UserRoutes
@@ -18,6 +19,7 @@ def routes(parts: Parts, hub: Hub) -> list[Route]:
         *ProbeRoutes(parts).routes(),
         *InfoRoutes(hub, parts.auth).routes(),
         *AuthRoutes(parts, limits).routes(),
+        *OAuthRoutes(parts, hub, limits).routes(),
         *UserRoutes(parts, hub).routes(),
         *PatRoutes(parts).routes(),
     ]

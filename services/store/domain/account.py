@@ -9,10 +9,11 @@ from msgspec import UNSET
 from libs.common.errors import Invalid, Refused
 from libs.common.ids import derived_id
 from libs.common.messages.access import Company, CompanyCreated, User, UserUpdated
-from libs.common.messages.grant import Register
+from libs.common.messages.grant import Register, SignInWith
 from libs.common.messages.user import AccountFields, UpdateAccount
 from services.store.domain import fields as check
 from services.store.domain import user as users
+from services.store.domain.access import FIRST_COMPANY_ID
 
 USERNAME_CHARS_MIN = 3
 USERNAME_CHARS_MAX = 40
@@ -52,6 +53,16 @@ def username_of(text: str) -> str:
 def username_taken(username: str) -> Refused:
     """Return the refusal of a username that another user has."""
     return Refused(f"username {username} belongs to another user", code="USERNAME_TAKEN")
+
+
+def may_be_linked(user: User, command: SignInWith) -> bool:
+    """Tell whether a provider may vouch for a user by their email alone.
+
+    Only when it has seen that the mailbox is theirs, and so has somebody here: the provider that the account was made
+    by, or whoever runs the installation, who makes the users of the first company. Anybody may register an address that
+    is not theirs, and wait for its owner.
+    """
+    return command.email_verified and (user.email_verified or user.company_id == FIRST_COMPANY_ID)
 
 
 def changed(command: UpdateAccount, known: User | None) -> UserUpdated:
