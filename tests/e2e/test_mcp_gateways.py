@@ -1,13 +1,22 @@
 """Several gateways on one machine: one holds the port of MCP, another takes over (docs/adr, the MCP server)."""
 
+import asyncio
+import json
+import signal
+import time
+from typing import Any
+
 import httpx
 import pytest
 
 from tests.e2e.api import Api, eventually
-from tests.e2e.mcp_client import client, key_of, mcp_url, plain, tool
+from tests.e2e.mcp_client import begin_session, client, key_of, mcp_url, plain, tool
 from tests.fixtures.system import RunningSystem, running_system
 
 pytestmark = pytest.mark.slow
+STOPPED_S_MAX = 5.0
+GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
+CALL = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "gated", "arguments": {}}}
 STEP = {"ref": "s", "appId": "var", "args": {"values": {"x": 1}}}
 
 
@@ -37,3 +46,30 @@ async def test_another_gateway_takes_over_when_the_holder_dies() -> None:
         await eventually(listens)
         async with client(mcp_url(system), token) as mcp:
             assert (await mcp.call_tool("one", {})).structured_content == {"x": 1}
+
+
+async def test_a_gateway_that_stops_ends_streams_and_calls_and_leaves_plays_alone() -> None:
+    with running_system() as system:
+        async with Api.logged_in(system) as api, asyncio.TaskGroup() as tasks:
+            flow = await api.create_flow("Gated", GATE)
+            await tool(api, "gated", flow)
+            async with plain((await key_of(api))["token"]) as http:
+                session = await begin_session(http, mcp_url(system))
+                call = tasks.create_task(
+                    http.post(mcp_url(system), content=json.dumps(CALL), headers=session)
+                )
+                play = (await eventually(lambda: waiting(api, flow)))[0]
+                async with http.stream("GET", mcp_url(system), headers=session) as stream:
+                    old, began_s = system.kill("gateway-0", signal.SIGTERM), time.monotonic()
+                    async for _ in stream.aiter_raw():
+                        pass
+                assert '"status":"waiting"' in (await call).text.replace("\\", "")
+            assert time.monotonic() - began_s < STOPPED_S_MAX
+            system.wait_restarted("gateway-0", old)
+            await api.wait_for(play["id"], "WAIT")
+        assert "Traceback" not in system.logs("gateway-0")
+
+
+async def waiting(api: Api, flow: Any) -> list[Any]:
+    found: list[Any] = (await api.get(f"/api/flows/{flow['id']}/plays?state=WAIT"))["data"]
+    return found

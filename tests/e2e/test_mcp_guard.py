@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.mcp.sessions import SESSIONS_PER_COMPANY_MAX
 from tests.e2e.api import Api, eventually
+from tests.e2e.companies import neighbour
 from tests.e2e.mcp_client import INITIALIZE, LIST, begin_session, client, key_of, mcp_url, plain, tool
 from tests.fixtures.system import RunningSystem
 
@@ -110,6 +112,23 @@ async def test_14_3_a_session_belongs_to_the_key_that_opened_it(shared_system: R
         assert (await http.post(url, content=json.dumps(LIST), headers=unknown)).status_code == 404
         assert (await http.delete(url, headers=session)).status_code == 200
         assert (await http.post(url, content=json.dumps(LIST), headers=session)).status_code == 404
+
+
+async def test_14_3_a_company_with_too_many_sessions_loses_its_own_most_silent_one(
+    shared_system: RunningSystem,
+) -> None:
+    url, body = mcp_url(shared_system), json.dumps(LIST)
+    async with Api.logged_in(shared_system) as api, neighbour(shared_system) as other:
+        mine, neighbours = (await key_of(api))["token"], (await key_of(other))["token"]
+    async with plain(neighbours) as elsewhere, plain(mine) as http:
+        theirs = await begin_session(elsewhere, url)
+        first, second = [await begin_session(http, url) for _ in range(2)]
+        assert (await http.post(url, content=body, headers=first)).status_code == 200
+        for _ in range(SESSIONS_PER_COMPANY_MAX - 1):
+            await begin_session(http, url)
+        assert (await http.post(url, content=body, headers=second)).status_code == 404
+        assert (await http.post(url, content=body, headers=first)).status_code == 200
+        assert (await elsewhere.post(url, content=body, headers=theirs)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Spec flow8 sections 4 and 14.3; the MCP specification, "Streamable HTTP", securi
 """
 
 import asyncio
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,11 +52,13 @@ class _Reply:
         self._send = send
         self._method = method
         self.status = 0
+        self.session_id = ""
         self._complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
+            self.session_id = _session_of(message["headers"])
             metrics.REQUESTS.labels(self._method, "/mcp", str(self.status)).inc()
         elif not message.get("more_body", False):
             self._complete = True
@@ -86,8 +88,9 @@ class _Reply:
 class _Flight:
     """A request that is being answered, for as long as its token holds."""
 
-    def __init__(self, token: str, task: "asyncio.Task[None]") -> None:
+    def __init__(self, token: str, session_id: str, task: "asyncio.Task[None]") -> None:
         self.token = token
+        self.session_id = session_id
         self.task = task
         self.end: HeadraceError | None = None
         self.ended = False
@@ -127,9 +130,14 @@ class Entry:
             return
         # The SDK holds a session to the credential that opened it.
         key = AccessToken(token="", client_id=caller.key_id, scopes=[], subject=caller.user_id)
-        scope["user"] = AuthenticatedUser(key)
-        await self._fly(token, scope, _replayed(body, receive), reply)
-        self._note(scope["method"], headers.get(MCP_SESSION_ID_HEADER), reply.status)
+        scope["user"] = owner = AuthenticatedUser(key)
+        session_id = headers.get(MCP_SESSION_ID_HEADER, "")
+        await self._fly(token, session_id, scope, _replayed(body, receive), reply)
+        if session_id:
+            self._note(scope["method"], session_id, reply.status)
+        elif reply.session_id and reply.status < 400:
+            self._sessions.opened(reply.session_id, caller.company_id, owner)
+            await self._make_room(caller.company_id)
 
     async def watch(self) -> None:
         """End the answers whose key holds no longer, for ever."""
@@ -186,9 +194,23 @@ class Entry:
         except TimeoutError as error:
             raise _TooSlow(f"the body did not come within {BODY_S_MAX:g} s") from error
 
-    async def _fly(self, token: str, scope: Scope, receive: Receive, reply: _Reply) -> None:
+    async def _make_room(self, company_id: str) -> None:
+        busy = {flight.session_id for flight in self._flights}
+        surplus = self._sessions.too_many(company_id, busy)
+        if surplus is None:
+            return
+        session_id, owner = surplus
+        self._sessions.over(session_id)
+        # As its client would end it.
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "DELETE", "path": "/mcp", "raw_path": b"/mcp",
+            "query_string": b"", "headers": [(MCP_SESSION_ID_HEADER.encode(), session_id.encode())], "user": owner,
+        }  # fmt: skip
+        await self._inside(scope, _replayed(b"", _nothing), _unheard)
+
+    async def _fly(self, token: str, session_id: str, scope: Scope, receive: Receive, reply: _Reply) -> None:
         task = asyncio.create_task(self._answer(scope, receive, reply), name=scope["method"])
-        flight = _Flight(token, task)
+        flight = _Flight(token, session_id, task)
         self._flights.add(flight)
         try:
             await task
@@ -202,9 +224,7 @@ class Entry:
     async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         await self._inside(scope, receive, reply)
 
-    def _note(self, method: str, session_id: str | None, status: int) -> None:
-        if session_id is None:
-            return
+    def _note(self, method: str, session_id: str, status: int) -> None:
         if method == "DELETE" or status == 404:
             self._sessions.over(session_id)
         else:
@@ -214,6 +234,19 @@ class Entry:
 def _end(flight: _Flight, error: HeadraceError | None) -> None:
     flight.ended, flight.end = True, error
     flight.task.cancel()
+
+
+def _session_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    name = MCP_SESSION_ID_HEADER.encode()
+    return next((value.decode("latin-1") for key, value in headers if key.lower() == name), "")
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _unheard(_: Message) -> None:
+    return
 
 
 def _token(headers: Mapping[str, str]) -> str:

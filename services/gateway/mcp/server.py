@@ -13,6 +13,7 @@ import mcp_types as types
 import msgspec
 from mcp.server import NotificationOptions, Server, ServerRequestContext
 from mcp.server.models import InitializationOptions
+from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from starlette.requests import Request
@@ -92,7 +93,7 @@ class McpServer:
         self, context: Context, _: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         caller = _caller(context)
-        self._sessions.note(_request(context), caller.company_id, context.session)
+        self._sessions.listens(_request(context).headers.get(MCP_SESSION_ID_HEADER), context.session)
         return types.ListToolsResult(tools=[_shown(route) for route in self._tools(caller.company_id)])
 
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
