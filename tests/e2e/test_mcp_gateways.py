@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -66,8 +67,19 @@ async def test_a_gateway_that_stops_ends_streams_and_calls_and_leaves_plays_alon
                 assert '"status":"waiting"' in (await call).text.replace("\\", "")
             assert time.monotonic() - began_s < STOPPED_S_MAX
             system.wait_restarted("gateway-0", old)
-            await api.wait_for(play["id"], "WAIT")
+            await eventually(lambda: answers(api))
+            # A cancel would be in the log before this play's start.
+            later = await api.run(flow["id"])
+            await api.wait_for(later["playId"], "WAIT")
+            assert (await api.get(f"/api/plays/{play['id']}"))["state"] == "WAIT"
         assert "Traceback" not in system.logs("gateway-0")
+
+
+async def answers(api: Api) -> bool:
+    try:
+        return (await api.call("GET", "/api/health")).status == 200
+    except aiohttp.ClientError:
+        return False
 
 
 async def waiting(api: Api, flow: Any) -> list[Any]:
