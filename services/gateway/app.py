@@ -28,6 +28,7 @@ from services.gateway.routes.health import HealthRoutes
 from services.gateway.routes.keys import KeyRoutes
 from services.gateway.routes.kv import KvRoutes
 from services.gateway.routes.layers import LayerRoutes
+from services.gateway.routes.modules import ModuleRoutes
 from services.gateway.routes.play_controls import PlayControlRoutes
 from services.gateway.routes.plays import PlayRoutes
 from services.gateway.routes.run import RunRoutes
@@ -55,6 +56,7 @@ def routes(parts: Parts, origins: Origins, hub: Hub) -> list[Route]:
         *VersionRoutes(parts).routes(),
         *LayerRoutes(parts).routes(),
         *GroupRoutes(parts).routes(),
+        *ModuleRoutes(parts).routes(),
         *KvRoutes(parts).routes(),
         *ChannelRoutes(parts).routes(),
         *AuditRoutes(parts).routes(),

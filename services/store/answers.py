@@ -5,7 +5,20 @@ from typing import Any, NamedTuple
 from libs.common import rpc, subjects
 from libs.common.bus import Bus
 from libs.common.cipher import Cipher
-from libs.common.messages import channel, flow, grant, group, key, kv, pat, query, request, user, version
+from libs.common.messages import (
+    channel,
+    flow,
+    grant,
+    group,
+    key,
+    kv,
+    module,
+    pat,
+    query,
+    request,
+    user,
+    version,
+)
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
 from services.store.accounts import Accounts
@@ -87,6 +100,11 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
                 kv.DeleteKv: entries.delete,
                 kv.UnsetKv: entries.unset,
             },
+        ),
+        Answers(
+            subjects.query("module"),
+            module.AnyModuleQuery,
+            {module.ListModules: parts.catalogue.page, module.GetModule: parts.catalogue.get},
         ),
         Answers(
             subjects.query("kv"),

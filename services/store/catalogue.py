@@ -7,8 +7,9 @@ import structlog
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus, Message, Subscription
-from libs.common.errors import Unavailable
-from libs.common.messages.module import SYSTEM, ModuleAnnounced, ModuleInfo
+from libs.common.errors import NotFound, Unavailable
+from libs.common.messages.module import SYSTEM, GetModule, ListModules, ModuleAnnounced, ModuleInfo
+from libs.common.messages.query import Rows
 
 NOUN = "module"
 RELOAD_DELAY_S = 0.5
@@ -47,6 +48,19 @@ class Catalogue:
         if not self._modules:
             raise Unavailable("no executor has announced its modules yet")
         return self._modules
+
+    async def page(self, query: ListModules) -> Rows:
+        """Return a page of the modules, by name. Raises Unavailable as `modules`."""
+        modules = sorted(self.modules().values(), key=lambda module: module.app_id)
+        first = query.page.page * query.page.size
+        return Rows(modules[first : first + query.page.size], len(modules))
+
+    async def get(self, query: GetModule) -> ModuleInfo:
+        """Return one module. Raises NotFound (MODULE_NOT_FOUND), Unavailable as `modules`."""
+        module = self.modules().get(query.app_id)
+        if module is None:
+            raise NotFound(f"there is no module {query.app_id[:80]}", code="MODULE_NOT_FOUND")
+        return module
 
     async def _load(self) -> None:
         for stored in await self._bus.load(subjects.DEFINITIONS, subjects.definition(NOUN, SYSTEM, "*")):

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from libs.common.messages.query import Page, Query
+
 # Modules belong to no company; their subjects carry this token instead (`evt.module.system.<name>`).
 SYSTEM = "system"
 
@@ -20,6 +22,21 @@ class ModuleInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     args_example: dict[str, Any]
     out_example: Any
     raw_args: tuple[str, ...] = ()
+
+
+class ListModules(Query, frozen=True, kw_only=True, tag="module.list"):
+    """A page of the modules that executors have announced, by name."""
+
+    page: Page = Page()
+
+
+class GetModule(Query, frozen=True, kw_only=True, tag="module.get"):
+    """One module by its `appId`."""
+
+    app_id: str
+
+
+AnyModuleQuery = ListModules | GetModule
 
 
 class ModuleAnnounced(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

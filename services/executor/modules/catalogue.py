@@ -57,6 +57,7 @@ class Greet(PureModule[GreetArgs]):
 
 Name it in the entry points of your package, and install the package beside Headrace. An executor finds it when it
 starts, and refuses to start, with a sentence, when the module breaks the contract or takes a name that is taken.
+[Write a module](write-a-module.md) tells all of it, with a package to copy.
 
 ```toml
 [project.entry-points."headrace.modules"]

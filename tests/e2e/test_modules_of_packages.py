@@ -1,0 +1,79 @@
+"""A package brings modules of its own: the one in docs/examples, built, installed beside a system, and run."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.e2e.api import Api
+from tests.fixtures.system import ROOT, RunningSystem, running_system
+
+EXAMPLE = ROOT / "docs/examples/headrace-greetings"
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the example's wheel as an installer would, and unpack it into a folder."""
+    source, wheels = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("wheels")
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(EXAMPLE, source)
+    subprocess.run([sys.executable, "-c", BUILD, str(wheels)], cwd=source, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def system_with_package(site: Path) -> Iterator[RunningSystem]:
+    environ = {"PYTHONPATH": str(site), "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}
+    with running_system(environ=environ) as running:
+        yield running
+
+
+async def test_17_9_modules_are_listed_with_args_and_examples(system_with_package: RunningSystem) -> None:
+    async with Api.logged_in(system_with_package) as api:
+        listed = await api.get("/api/modules?size=100")
+        greet = await api.get("/api/modules/greet")
+        missing = await api.refused("GET", "/api/modules/no-such-module")
+    modules = {module["appId"]: module for module in listed["data"]}
+    assert list(modules) == sorted(modules)
+    assert listed["total"] == len(modules)
+    assert {"greet", "greet-post", "var", "curl"} <= modules.keys()
+    assert modules["greet"] == greet
+    assert (greet["docs"], greet["pure"]) == ("Greets somebody by name.", True)
+    assert greet["argsSchema"]["required"] == ["name"]
+    assert greet["outExample"] == {"text": "Guten Tag Ada"}
+    assert missing == (404, "MODULE_NOT_FOUND")
+
+
+async def test_a_flow_runs_its_modules(system_with_package: RunningSystem) -> None:
+    keys: list[str] = []
+
+    async def wall(request: web.Request) -> web.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        return web.json_response(await request.json(), status=500 if len(keys) == 1 else 201)
+
+    app = web.Application()
+    app.router.add_post("/", wall)
+    async with TestServer(app, host="127.0.0.1") as server, Api.logged_in(system_with_package) as api:
+        post = {"url": str(server.make_url("/")), "text": "{{ $prev.greet.text }}"}
+        flow = await api.create_flow(
+            "Greetings",
+            {"ref": "greet", "appId": "greet", "args": {"name": "{{ $prev.args.name }}", "language": "fr"}},
+            {"ref": "post", "appId": "greet-post", "args": post, "retry": {"count": 1}},
+        )
+        ended = await api.run(flow["id"], {"name": "Ada"}, wait=20)
+        nobody = await api.run(flow["id"], {"name": " "}, wait=20)
+        greeted, skipped = [await api.layers_of(play["playId"]) for play in (ended, nobody)]
+    assert (ended["state"], ended["out"]) == ("DONE", {"statusCode": 201})
+    assert greeted["greet"]["out"] == {"text": "Bonjour Ada"}
+    assert keys[:2] == [f"{ended['playId']}:post"] * 2
+    assert skipped["greet"]["state"] == "SKIP"
