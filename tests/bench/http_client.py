@@ -70,7 +70,8 @@ class Connection(asyncio.Protocol):
 class Api:
     """The HTTP API as one logged-in user: calls for the preparation, raw requests for the load."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, token: str = "") -> None:
+        self._token = token
         parts = urlsplit(base_url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -100,6 +101,8 @@ class Api:
         ]
         if content:
             lines.append("Content-Type: application/json")
+        if self._token:
+            lines.append(f"Authorization: Bearer {self._token}")
         if self._cookie:
             lines.append(f"Cookie: {self._cookie}")
         return "\r\n".join(lines).encode() + HEAD_END + content

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.bench import load, processes
 from tests.bench.http_client import Api
-from tests.bench.scenarios import ARGS, SCENARIOS, Scenario, create
+from tests.bench.scenarios import ARGS, CHANNEL_PATH, SCENARIOS, Scenario, create, open_channel
 
 LAG_POLL_S = 0.02
 GENERATOR = "generator"
@@ -84,9 +84,12 @@ class Bench:
             self.skipped.append(scenario.name)
             return
         flow = await create(self.api, scenario.name, scenario.layers(self.origin_url))
-        request = self.api.request("POST", f"/api/flows/{flow}/run?wait=30", {"args": ARGS})
+        target, request = self.api, self.api.request("POST", f"/api/flows/{flow}/run?wait=30", {"args": ARGS})
+        if scenario.over_channel:
+            target = await open_channel(self.api, scenario.name, flow)
+            request = target.request("POST", CHANNEL_PATH, ARGS)
         warm_up = await load.run(
-            self.api, request, in_flight=16, seconds=self.bounds.warm_up_s, plays_max=2_000
+            target, request, in_flight=16, seconds=self.bounds.warm_up_s, plays_max=2_000
         )
         accepted = warm_up.accepted
         await self._lag_s(flow, accepted)
@@ -94,20 +97,19 @@ class Bench:
             if time.monotonic() > self.ends_s:
                 self.skipped.append(f"{scenario.name} at {in_flight}")
                 continue
-            level, more = await self._level(scenario, flow, request, in_flight, accepted)
+            level, more = await self._level(scenario, flow, (target, request), in_flight, accepted)
             accepted += more
             self.levels.append(level)
             told(level)
 
     async def _level(
-        self, scenario: Scenario, flow: str, request: bytes, in_flight: int, accepted_before: int
+        self, scenario: Scenario, flow: str, asked: tuple[Api, bytes], in_flight: int, accepted_before: int
     ) -> tuple[Level, int]:
         """Return the level's figures and how many plays it started."""
         system = processes.of_home(self.home)
         before_s, machine_before, began_s = processes.cpu_s(system), processes.machine(), time.monotonic()
         result = await load.run(
-            self.api,
-            request,
+            *asked,
             in_flight=in_flight,
             seconds=self.bounds.level_s,
             plays_max=self.bounds.level_plays_max,
