@@ -86,6 +86,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.user.updated.v1": access.UserUpdated,
     "headrace.session.opened.v1": access.SessionOpened,
     "headrace.session.closed.v1": access.SessionClosed,
+    "headrace.session.refused.v1": access.SessionRefused,
     "headrace.name.claimed.v1": access.NameClaimed,
     "headrace.key.issued.v1": key.KeyIssued,
     "headrace.key.revoked.v1": key.KeyRevoked,

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source_of
-from libs.common.messages import access, approval, channel, flow, group, key, kv, module, play, request
+from libs.common.messages import access, approval, flow, group, key, kv, module, play
 from libs.common.messages.origin import Origin
 from tests.contract.example_accounts import grant_events
+from tests.contract.example_channels import channel_events
 from tests.contract.example_children import child_messages
 from tests.contract.example_plays import (
     AT,
@@ -32,8 +33,6 @@ PLAY = "69b52a3d0c1f5e8a90000005"
 GROUP = "69b52a3d0c1f5e8a90000008"
 KEY = "69b52a3d0c1f5e8a9000000a"
 ENTRY = "69b52a3d0c1f5e8a9000000b"
-CHANNEL = "69b52a3d0c1f5e8a9000000d"
-ROUTE = "69b52a3d0c1f5e8a9000000e"
 COMMIT = "5d2f6c1e9b7a4830a1c4e6f80b2d4c6e"
 ORIGIN = Origin(ip="203.0.113.7", user_agent="curl/8.5.0", request_id="a1b2c3", key_id=KEY)
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -144,6 +143,7 @@ def access_events() -> list[msgspec.Struct]:
         access.UserUpdated(at=later(10), by=USER, user=user),
         access.SessionOpened(at=AT, by=USER, session=session),
         access.SessionClosed(at=later(60), by=USER),
+        access.SessionRefused(at=AT, by=USER),
         access.NameClaimed(at=AT, by=USER, owner_id=FLOW),
     ]
 
@@ -192,66 +192,6 @@ def kv_events() -> list[msgspec.Struct]:
     return [
         kv.KvSet(at=later(10), by=USER, origin=ORIGIN, entry=made),
         kv.KvDeleted(at=later(20), by=USER, origin=ORIGIN, entry=deleted),
-    ]
-
-
-def channel_events() -> list[msgspec.Struct]:
-    """Return one of each fact about channels."""
-    route = channel.ChannelRoute(
-        id=ROUTE,
-        name="New order",
-        http_method="POST",
-        path="/orders/:shop",
-        tool_name="new_order",
-        description="Takes an order.",
-        input_schema={"type": "object", "properties": {"total": {"type": "number"}}},
-        target_flow_ids=(FLOW,),
-        response_mode="async",
-        timeout_seconds=20,
-        created_at=AT,
-        updated_at=later(10),
-    )
-    made = channel.Channel(
-        id=CHANNEL,
-        company_id=COMPANY,
-        name="Orders",
-        kind="http",
-        auth_mode="hmac",
-        sealed_token='{"alg":"A256GCM","kid":"k1","nonce":"bm9uY2U=","ct":"Y2lwaGVydGV4dA=="}',
-        hmac_style="stripe",
-        sealed_hmac_secret='{"alg":"A256GCM","kid":"k1","nonce":"bm9uY2U=","ct":"c2VjcmV0"}',
-        hmac_tolerance_seconds=600,
-        enabled=True,
-        port=7701,
-        routes=(route,),
-        created_at=AT,
-        updated_at=later(10),
-    )
-    facts: dict[str, Any] = {"at": later(10), "by": USER, "origin": ORIGIN, "channel": made}
-    gone = msgspec.structs.replace(made, deleted=True, enabled=False, port=None)
-    recorded = request.RequestRecorded(
-        at=later(10),
-        id=ENTRY,
-        company_id=COMPANY,
-        channel_id=CHANNEL,
-        route_id=ROUTE,
-        method="POST",
-        path="/orders/north",
-        status=200,
-        duration_ms=4.25,
-        play_ids=(PLAY,),
-        headers={"content-type": "application/json", "authorization": "[redacted]"},
-        ip="203.0.113.7",
-        body_bytes=120,
-    )
-    return [
-        recorded,
-        channel.ChannelCreated(**facts),
-        channel.ChannelUpdated(**facts),
-        channel.ChannelDeleted(**{**facts, "channel": gone}),
-        channel.RouteAdded(**facts, route_id=ROUTE),
-        channel.RouteUpdated(**facts, route_id=ROUTE),
-        channel.RouteDeleted(**facts, route_id=ROUTE),
     ]
 
 

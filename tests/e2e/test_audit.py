@@ -51,6 +51,25 @@ async def test_a_record_shows_before_and_after(shared_system: RunningSystem) -> 
     assert (deleted["before"]["name"], deleted["after"]) == ("After", None)
 
 
+async def test_24_a_failed_login_is_recorded_for_whoever_it_was_tried_for(
+    shared_system: RunningSystem,
+) -> None:
+    async with Api.logged_in(shared_system) as api, Api(shared_system.base_url) as stranger:
+        me = await api.get("/api/auth/me")
+        wrong = {"email": me["email"], "password": "not-the-password"}
+        assert (await stranger.call("POST", "/api/auth/login", wrong)).status == 401
+        nobody = {"email": "nobody@example.test", "password": "not-the-password"}
+        assert (await stranger.call("POST", "/api/auth/login", nobody)).status == 401
+
+        async def recorded() -> Json:
+            return await records(api, "action=auth.login.failed")
+
+        (record,) = await eventually(recorded)
+    assert (record["userId"], record["entityType"], record["entityId"]) == (me["id"], "session", me["id"])
+    assert (record["ip"], record["before"], record["after"]) == ("127.0.0.1", None, None)
+    assert "not-the-password" not in str(record)
+
+
 async def test_everything_that_people_change_is_recorded(shared_system: RunningSystem) -> None:
     async with neighbour(shared_system) as api:
         group = (await api.post("/api/groups", {"name": "G"}, status=201))["id"]

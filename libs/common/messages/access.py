@@ -98,13 +98,19 @@ class SessionClosed(AccessEvent, frozen=True, kw_only=True):
     """Somebody logged out."""
 
 
+class SessionRefused(AccessEvent, frozen=True, kw_only=True):
+    """Somebody tried to log in as the user `by`, and failed."""
+
+
 class NameClaimed(AccessEvent, frozen=True, kw_only=True):
     """A unique name now belongs to an aggregate; the first append on its subject wins."""
 
     owner_id: str
 
 
-AnyAccessEvent = CompanyCreated | UserCreated | UserUpdated | SessionOpened | SessionClosed | NameClaimed
+AnyAccessEvent = (
+    CompanyCreated | UserCreated | UserUpdated | SessionOpened | SessionClosed | SessionRefused | NameClaimed
+)
 
 
 # ── requests to the store ───────────────────────────────────────────────────────────────────────────

@@ -29,6 +29,7 @@ ACTIONS: dict[type, str] = {
     access.UserUpdated: "user.update",
     access.SessionOpened: "auth.login",
     access.SessionClosed: "auth.logout",
+    access.SessionRefused: "auth.login.failed",
     grant.GrantOpened: "auth.login",
     grant.GrantEnded: "auth.logout",
     pat.PatIssued: "pat.create",
@@ -167,7 +168,7 @@ def _thing(event: Fact) -> _Thing:
             )
         case schedule.ScheduleEvent():
             return _Thing("schedule", event.schedule.id, _json(event.schedule))
-        case access.SessionOpened() | access.SessionClosed():
+        case access.SessionOpened() | access.SessionClosed() | access.SessionRefused():
             return _Thing("session", event.by, None)
         case grant.GrantEvent():
             return _Thing("session", event.by, None)

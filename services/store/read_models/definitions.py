@@ -36,7 +36,7 @@ def definition_of(event: Any) -> Definition | None:
     Raises ValueError for another noun's.
     """
     match event:
-        case access.SessionOpened() | access.SessionClosed() | grant.GrantEvent():
+        case access.SessionOpened() | access.SessionClosed() | access.SessionRefused() | grant.GrantEvent():
             return None
         case pat.PatEvent():
             return event.pat
