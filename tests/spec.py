@@ -13,8 +13,9 @@ from services.executor import steps
 from services.executor.plan import Plan
 from services.executor.play import Play, evolve_commit
 from services.executor.play_commands import Received, receive
+from services.executor.play_levels import Iteration, levels
 from services.executor.play_order import Todo, advance
-from services.executor.play_outcomes import waiting
+from services.executor.play_outcomes import started, waiting
 from tests.builders import AT, a_start
 
 DONE = steps.Done(None, 4)
@@ -38,22 +39,22 @@ class Scene:
         self.send(a_start(**fields), id="start", sequence=1)
         return self
 
-    def running(self, *refs: str) -> "Scene":
-        """Let these steps have started."""
+    def running(self, *refs: str, at: Iteration = ()) -> "Scene":
+        """Let these steps have started; `at` is the item of their loops."""
         for ref in refs:
-            step = self.plan.steps[ref]
-            started = m.LayerStarted(at=self.now, ref=ref, layer_id=step.layer.id, order=step.order)
-            self.commit((started,))
+            self.commit((started(self.plan.steps[ref].at(at), self.now, 1),))
         return self
 
-    def ended(self, ref: str, outcome: steps.Outcome = DONE) -> "Scene":
+    def ended(self, ref: str, outcome: steps.Outcome = DONE, *, at: Iteration = ()) -> "Scene":
         """Let an attempt of this step have ended so."""
-        self.commit((steps.event_of(outcome, self.plan.steps[ref], self.play, self.now),))
+        self.commit((steps.event_of(outcome, self.plan.steps[ref].at(at), self.play, self.now),))
         return self
 
-    def waiting(self, ref: str, kind: m.WaitKind, *, until: datetime | None = None) -> "Scene":
+    def waiting(
+        self, ref: str, kind: m.WaitKind, *, until: datetime | None = None, at: Iteration = ()
+    ) -> "Scene":
         """Let this step wait."""
-        self.commit((waiting(self.plan.steps[ref], self.now, kind, until=until),))
+        self.commit((waiting(self.plan.steps[ref].at(at), self.now, kind, until=until),))
         return self
 
     def parked(self, wait_id: str = "w1", *, until: datetime | None = None) -> "Scene":
@@ -71,7 +72,7 @@ class Scene:
         while not self.play.ended:
             todo = self.follow()
             for step in todo.ready:
-                self.ended(step.ref)
+                self.ended(step.ref, at=step.iteration)
             if not todo.events and not todo.ready:
                 return self
         return self
@@ -130,3 +131,10 @@ def given(plan: Plan) -> Scene:
 def names(events: Any) -> list[str]:
     """Return the kinds of these events."""
     return [type(event).__name__ for event in events]
+
+
+def without_memory(play: Play) -> Play:
+    """Return the play without what `advance` remembers of earlier looks, which is derived and not in the log."""
+    for _, level in levels(play):
+        level.cursor = 0
+    return play

@@ -19,6 +19,7 @@ from services.executor.modules.control import Aggregator, Delay, Iterator
 from services.executor.modules.registry import Registry
 from services.executor.modules.subflow import Subflow
 from tests.simulation.clockwork import EPOCH, PROCESS
+from tests.simulation.items import GATHERS
 
 # Of what kinds of steps a flow is made.
 THEMES = {
@@ -29,6 +30,7 @@ THEMES = {
     "race": ("second", "second", "approved"),
     "gates": ("gate",),
     "two waits": ("long delay",),
+    "loops": ("note", "touch", "touch", "flaky", "delay", "approved", "hangs"),
 }
 COMPANY = "c0"
 FLOW = "f0"
@@ -97,13 +99,48 @@ def registry() -> Registry:
 
 def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:
     """Return a flow of one to five groups with what a play can go through: all of its waits, retries, failures."""
+    if theme == "loops":
+        return _flow(flow_id, _loop_layers(random, flow_id), random.choice((0, 0, 0, 0, 40)))
     layers: list[Layer] = []
     kinds = THEMES[theme]
     sizes = {"race": (3, 4), "gates": (1,), "two waits": (1,)}.get(theme, (1, 1, 1, 2, 3))
     for index in range(1 if theme == "gates" else random.randint(1, 5)):
         for _ in range(random.choice(sizes)):
             layers.append(_a_layer(random, flow_id, index, len(layers), random.choice(kinds)))
-    timeout = random.choice((0, 0, 0, 0, 25))
+    return _flow(flow_id, layers, random.choice((0, 0, 0, 0, 25)))
+
+
+def _loop_layers(random: Random, flow_id: str) -> list[Layer]:
+    """Return a loop of one to three steps, maybe with another loop in it, each gathered, and a step after it."""
+    kinds = THEMES["loops"]
+    items = list(range(random.choice((0, 1, 2, 3, 5, 8))))
+    layers = [_iterator(random, flow_id, "it", 0, items)]
+    for number in range(random.choice((1, 1, 2, 3))):
+        index = 1 + number // random.choice((1, 2))
+        layers.append(_a_layer(random, flow_id, index, number, random.choice(kinds)))
+    end = layers[-1].index + 1
+    if random.random() < 0.4:
+        layers.append(_iterator(random, flow_id, "inner", end, items[:3]))
+        layers.append(_a_layer(random, flow_id, end + 1, len(layers), random.choice(("note", "touch"))))
+        layers.append(_aggregator(flow_id, layers[-1].ref, end + 2))
+        end += 3
+    layers.append(_aggregator(flow_id, "s0", end))
+    layers.append(_a_layer(random, flow_id, end + 1, 9, "note"))
+    return layers
+
+
+def _iterator(random: Random, flow_id: str, ref: str, index: int, items: list[int]) -> Layer:
+    args = {"items": items, "batchSize": random.choice((1, 2, 3))}
+    return Layer(id=ref, flow_id=flow_id, name=ref, ref=ref, index=index, app_id="iterator", args=args)
+
+
+def _aggregator(flow_id: str, source: str, index: int) -> Layer:
+    ref = f"{GATHERS}{source}"
+    args = {"sourceRef": source}
+    return Layer(id=ref, flow_id=flow_id, name=ref, ref=ref, index=index, app_id="aggregator", args=args)
+
+
+def _flow(flow_id: str, layers: list[Layer], timeout: int) -> Flow:
     return Flow(
         id=flow_id,
         company_id=COMPANY,
@@ -128,7 +165,10 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -
         case "note":
             fields = {
                 "app_id": "note",
-                "args": {"value": "{{ $prev.args.n }}", "skip": random.random() < 0.1},
+                "args": {
+                    "value": "{{ $prev.args.n }} {{ $prev.it.item }} {{ $prev.inner.item }}",
+                    "skip": random.random() < 0.1,
+                },
             }
         case "touch":
             fields["args"] = {"ms": random.choice((0, 1, 5, 80, 400))}

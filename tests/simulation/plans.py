@@ -14,7 +14,7 @@ from tests.simulation.flows import COMPANY, THEMES, a_flow
 # answers and nudges, `race` and `gates` no fault at all but everybody at once.
 KINDS = (
     *("calm", "crash", "stall", "network", "restart", "stop", "all", "all"),
-    *("sharp", "sharp", "late", "deaf", "quiet", "crowd", "race", "gates"),
+    *("sharp", "sharp", "late", "deaf", "quiet", "crowd", "race", "gates", "loops"),
 )
 WEATHERS = (
     "append_lost",
@@ -180,6 +180,17 @@ def _crowd(random: Random) -> Plan:
     return plan
 
 
+def _loops(random: Random) -> Plan:
+    """Loops, and processes that are frozen or lost in the middle of their batches."""
+    plan = _cast(random, 1, "loops")
+    plan.cancels = plan.cancels if random.random() < 0.3 else []
+    plan.approvals, plan.look_s = 0.9, 0.6
+    for _ in range(random.randint(1, 3)):
+        length_s = None if random.random() < 0.5 else random.uniform(12, 24)
+        plan.commit_hits.append((random.randint(1, 12), random.choice((1, 2, 3, 4)), length_s))
+    return plan
+
+
 def _gates(random: Random) -> Plan:
     """Plays that hang once they were approved, and are cancelled: control commands must still get through."""
     plan = _cast(random, 3, "gates")
@@ -224,6 +235,7 @@ def _weather(random: Random) -> dict[str, float]:
 _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "race": _race,
     "gates": _gates,
+    "loops": _loops,
     "sharp": _sharp,
     "late": _late,
     "stale": _stale,

@@ -5,11 +5,8 @@ the rule (R1 to R14) of the protocol.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
-from unittest import mock
 
 import msgspec
 
@@ -31,13 +28,8 @@ from services.executor.drive import Drive
 from services.executor.effects import Effects
 from services.executor.journal import Fenced, Journal, Redecide
 from services.executor.play import Play
-
-Planted = Callable[[], AbstractContextManager[Any]]
-
-
-def _swap(target: Any, name: str, replacement: Any) -> Planted:
-    return lambda: mock.patch.object(target, name, replacement)
-
+from tests.simulation.planted_loops import LOOPS
+from tests.simulation.planting import Planted, swap
 
 # ── conflicts ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -326,53 +318,54 @@ _append_chunk = Payloads._append
 
 # By name: the bug, and the kind of world that is made for it ("" for any).
 PLANTED: dict[str, tuple[str, Planted]] = {
-    "R1 own commit not recognised": ("deaf", _swap(Journal, "_reconcile", _reconcile_without_own)),
-    "R2 outcome computed again": ("race", _swap(Journal, "_keep", _keep_nothing)),
-    "R3 any redelivery fences": ("all", _swap(play_commands, "_receive_running", _any_redelivery_fences)),
-    "R4 any delivery fences": ("all", _swap(play_commands, "_receive_running", _any_delivery_fences)),
-    "R5 un-park keeps the epoch": ("", _swap(play_commands, "_receive_parked", _unpark_keeps_epoch)),
-    "R6 a fenced driver always acks": ("all", _swap(Journal, "_check_epoch", _fenced_always_acks)),
-    "R7 timer not set again": ("sharp", _swap(Commands, "_ack", _no_timer_again)),
-    "R7 timer before the wait": ("sharp", _swap(Drive, "_park", _timer_first)),
-    "R7 no timer": ("", _swap(Drive, "_park", _park_without_timer)),
-    "R8 timer without its lock": ("late", _swap(bus_module.Bus, "schedule", _timer_unlocked)),
-    "R9 early cancel refused": ("calm", _swap(history, "start_command", _no_start_command)),
-    "R10 command ids forgotten": ("quiet", _swap(play, "evolve_commit", _forget_commands)),
-    "R11 effect after a pause": ("sharp", _swap(Effects, "_run", _effect_unchecked)),
-    "R11 endless reload": ("sharp", _swap(Journal, "reload", _reload_once_for_all)),
-    "R12 nobody looks at the log": ("quiet", _swap(Drive, "look", _look_away)),
-    "R13 take-over after the end": ("", _swap(commands_module, "receive", _receive_after_the_end)),
-    "R14 control slot kept": ("gates", _swap(App, "_handle_control", _control_slot_kept)),
+    **LOOPS,
+    "R1 own commit not recognised": ("deaf", swap(Journal, "_reconcile", _reconcile_without_own)),
+    "R2 outcome computed again": ("race", swap(Journal, "_keep", _keep_nothing)),
+    "R3 any redelivery fences": ("all", swap(play_commands, "_receive_running", _any_redelivery_fences)),
+    "R4 any delivery fences": ("all", swap(play_commands, "_receive_running", _any_delivery_fences)),
+    "R5 un-park keeps the epoch": ("", swap(play_commands, "_receive_parked", _unpark_keeps_epoch)),
+    "R6 a fenced driver always acks": ("all", swap(Journal, "_check_epoch", _fenced_always_acks)),
+    "R7 timer not set again": ("sharp", swap(Commands, "_ack", _no_timer_again)),
+    "R7 timer before the wait": ("sharp", swap(Drive, "_park", _timer_first)),
+    "R7 no timer": ("", swap(Drive, "_park", _park_without_timer)),
+    "R8 timer without its lock": ("late", swap(bus_module.Bus, "schedule", _timer_unlocked)),
+    "R9 early cancel refused": ("calm", swap(history, "start_command", _no_start_command)),
+    "R10 command ids forgotten": ("quiet", swap(play, "evolve_commit", _forget_commands)),
+    "R11 effect after a pause": ("sharp", swap(Effects, "_run", _effect_unchecked)),
+    "R11 endless reload": ("sharp", swap(Journal, "reload", _reload_once_for_all)),
+    "R12 nobody looks at the log": ("quiet", swap(Drive, "look", _look_away)),
+    "R13 take-over after the end": ("", swap(commands_module, "receive", _receive_after_the_end)),
+    "R14 control slot kept": ("gates", swap(App, "_handle_control", _control_slot_kept)),
     "R15 a refused message drives": (
         "stale",
-        _swap(commands_module, "_may_be_acked_by_others", _nobody_else_acks),
+        swap(commands_module, "_may_be_acked_by_others", _nobody_else_acks),
     ),
-    "C1 redelivery taken for done": ("", _swap(play_commands, "_receive_running", _redelivery_is_acked)),
-    "C5 never fenced": ("sharp", _swap(Journal, "_check_epoch", _never_fenced)),
-    "D3 no optimistic lock": ("", _swap(bus_module.Bus, "append", _no_expectation)),
-    "D3 two commits of a play in one batch": ("crowd", _swap(GroupCommit, "_take", _take_blindly)),
-    "D3 refusal by a replica": ("race", _swap(Commands, "_ack", _ack_unseen)),
-    "D5 no signs of life": ("gates", _swap(Drive, "keep", _no_heartbeat)),
-    "D5 acknowledged too early": ("", _swap(Commands, "_drive", _ack_at_once)),
-    "D5 fact acknowledged too early": ("", _swap(Commands, "_record", _record_first)),
-    "D5 revive does not ask": ("calm", _swap(play_commands, "_receive_running", _revive_never_asks)),
-    "D13 a commit before its value": ("short", _swap(Payloads, "_append", _append_later)),
+    "C1 redelivery taken for done": ("", swap(play_commands, "_receive_running", _redelivery_is_acked)),
+    "C5 never fenced": ("sharp", swap(Journal, "_check_epoch", _never_fenced)),
+    "D3 no optimistic lock": ("", swap(bus_module.Bus, "append", _no_expectation)),
+    "D3 two commits of a play in one batch": ("crowd", swap(GroupCommit, "_take", _take_blindly)),
+    "D3 refusal by a replica": ("race", swap(Commands, "_ack", _ack_unseen)),
+    "D5 no signs of life": ("gates", swap(Drive, "keep", _no_heartbeat)),
+    "D5 acknowledged too early": ("", swap(Commands, "_drive", _ack_at_once)),
+    "D5 fact acknowledged too early": ("", swap(Commands, "_record", _record_first)),
+    "D5 revive does not ask": ("calm", swap(play_commands, "_receive_running", _revive_never_asks)),
+    "D13 a commit before its value": ("short", swap(Payloads, "_append", _append_later)),
     "D16 snapshot without the delivery": (
         "short",
-        _swap(journal_module, "snapshot_of", _snapshot_without_delivery),
+        swap(journal_module, "snapshot_of", _snapshot_without_delivery),
     ),
     "D16 snapshot without open approvals": (
         "short",
-        _swap(journal_module, "snapshot_of", _snapshot_without_gates),
+        swap(journal_module, "snapshot_of", _snapshot_without_gates),
     ),
     "D16 snapshot without the wait": (
         "short",
-        _swap(journal_module, "snapshot_of", _snapshot_without(wait_id="")),
+        swap(journal_module, "snapshot_of", _snapshot_without(wait_id="")),
     ),
     "D16 snapshot without applied commands": (
         "short",
-        _swap(journal_module, "snapshot_of", _snapshot_without(applied={})),
+        swap(journal_module, "snapshot_of", _snapshot_without(applied={})),
     ),
-    "D6 no barrier": ("", _swap(Journal, "commit", _unbarred_commit)),
-    "I6 outcome kept twice": ("race", _swap(Journal, "_keep", _keep_twice)),
+    "D6 no barrier": ("", swap(Journal, "commit", _unbarred_commit)),
+    "I6 outcome kept twice": ("race", swap(Journal, "_keep", _keep_twice)),
 }

@@ -20,6 +20,7 @@ from services.executor.play import Play, evolve_commit, run_of
 from services.executor.play_levels import Iteration, runs
 from tests.simulation import memory
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
+from tests.simulation.items import Items
 from tests.simulation.server import Observer, Server
 from tests.simulation.streams import Kept
 
@@ -42,6 +43,7 @@ class Truth(msgspec.Struct, kw_only=True):
     ended_refs: dict[str, str] = {}
     retries: set[tuple[str, int]] = set()
     facts: set[tuple[str, str]] = set()
+    items: Items = msgspec.field(default_factory=Items)
     cancelled_at: float | None = None
     timer: str = ""  # the wait whose timer was set last
 
@@ -176,6 +178,8 @@ class Laws(Observer):
 
     def _event(self, truth: Truth, commit: Commit, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912
         play, play_id = truth.play, truth.key.play_id
+        if isinstance(event, m.LayerEvent):
+            truth.items.see(event, lambda law, text: self.fail(law, play_id, text))
         match event:
             case m.PlayStarted():
                 if play.begun:
