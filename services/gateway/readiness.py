@@ -16,6 +16,7 @@ from libs.common.messages.readiness import GetReadiness, Readiness
 # Nobody makes us ask more often than this, however many ask us.
 KEPT_S = 0.5
 ASK_TIMEOUT_S = 2.0
+DATABASE_AWAY = "the store's database does not answer"
 NOT_KNOWN = "no store answers, so nobody knows whether they have run"
 
 
@@ -69,4 +70,6 @@ class SystemReadiness:
             found = await self.store()
         except HeadraceError:
             return {"store": "no store answers queries", "migrations": NOT_KNOWN}
-        return {"store": found.postgres or found.projection, "migrations": found.migrations}
+        # Anybody may ask: where the database is, and what it said, stands in the store's log and on its ops port.
+        store = found.projection if found.postgres is None else DATABASE_AWAY
+        return {"store": store, "migrations": found.migrations}
