@@ -39,6 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ops_port: int = 0
     reuse_port: bool = False
     shards: int = 1
+    shards_change_allowed: bool = False
     replicas: int = 1
     durability: Literal["strict", "relaxed"] = "strict"
     log_days: int = 30

@@ -55,6 +55,7 @@ CONSUMER_PENDING = Gauge("headrace_consumer_pending", "Commands not yet delivere
 PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet projected", ("stream",))
 PROJECTED = Counter("headrace_projected_total", "Messages projected", ("stream",))
 SWEPT = Counter("headrace_revived_total", "Plays the sweep asked to revive")
+CARRIED = Counter("headrace_carried_over_total", "Parked plays the sweep asked to carry over")
 
 CHANNELS_OPEN = Gauge("headrace_channels_open", "Channels whose port this gateway serves")
 CHANNEL_REQUESTS = Counter(

@@ -37,6 +37,7 @@ FIRE_CONSUMER = "scheduler-fire"
 FIRE_ACK_WAIT_S = 3
 # Each event of a schedule carries the whole of it: the last one is needed, the others are its recent history.
 SCHEDULE_HISTORY_MESSAGES = 50
+PLAYS_PREFIX = "PLAYS_"
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 
@@ -141,12 +142,42 @@ def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
 async def ensure(bus: Bus, config: Config) -> None:
     """Create what is missing and widen what is narrower than the table; every service calls this at start.
 
-    Raises TopologyRefused when the table would drop a subject, a shard's messages or a durable consumer's filter.
+    Raises TopologyRefused when the table would drop a subject, a shard's messages or a durable consumer's filter, or
+    strand plays.
     """
+    if not config.shards_change_allowed:
+        await _refuse_other_shards(bus, config.shards)
     for stream in streams(config):
         await _ensure_stream(bus, stream)
     for stream_name, consumer in consumers(config):
         await _ensure_consumer(bus, stream_name, consumer)
+
+
+async def _refuse_other_shards(bus: Bus, shards: int) -> None:
+    """Refuse another number of shards than there are, unless they are empty: a play's shard is a hash modulo it."""
+    wanted = {subjects.plays_stream(shard) for shard in range(shards)}
+    present = await _plays_streams(bus)
+    if not present or present.keys() == wanted or not any(present.values()):
+        return
+    # Another service may just be creating them.
+    present = await _plays_streams(bus)
+    if present.keys() != wanted:
+        raise TopologyRefused(
+            f"HEADRACE_SHARDS is {shards}, and the log holds plays of {len(present)} shards: open plays would be "
+            "stranded. Let them end, then start once with HEADRACE_SHARDS_CHANGE_ALLOWED=1"
+        )
+
+
+async def _plays_streams(bus: Bus) -> dict[str, int]:
+    """Return the streams of plays with how many messages each holds."""
+    answer = await bus.api("STREAM.LIST", {"offset": 0, "subject": "evt.play.>"})
+    if "error" in answer:
+        raise TopologyRefused(f"streams: {answer['error'].get('description')}")
+    return {
+        stream["config"]["name"]: int(stream["state"]["messages"])
+        for stream in answer.get("streams") or ()
+        if stream["config"]["name"].startswith(PLAYS_PREFIX)
+    }
 
 
 async def _ensure_stream(bus: Bus, wanted: dict[str, Any]) -> None:

@@ -81,6 +81,7 @@ class App:
             payloads=payloads,
             # A play that is silent from then on is carried over before the log forgets it (ADR 16).
             history_age_max=timedelta(days=config.log_days / 4),
+            log_age_max=timedelta(days=config.log_days),
         )
         traits = {mod.app_id: Traits(mod.pure, mod.raw_args) for mod in self._registry.all()}
         self._commands = Commands(parts, history.Plans(self._bus, traits), self._drivers)

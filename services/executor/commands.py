@@ -1,6 +1,7 @@
 """What an executor does with a delivered command: decide it, record its fact, refuse it, or drive its play (D5)."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -94,6 +95,15 @@ class Commands:
         if not known.play.begun and not isinstance(envelope.data, m.StartPlay):
             start = await history.start_command(bus, payloads, key)
         driver = m.Driver(delivery.sequence, delivery.delivery)
+        if (
+            not known.play.begun
+            and isinstance(envelope.data, m.StartPlay)
+            and self._is_older_than_the_log(envelope)
+        ):
+            # With its history forgotten a play that ran long ago would look new (D16).
+            log.error("command_too_old", play=key.play_id, at=envelope.data.at.isoformat())
+            await delivery.ack()
+            return
         restarted = await self._restarts(known, envelope.data)
         received = receive(
             known.play, envelope.data, id=envelope.id, driver=driver, start=start, restarts=restarted
@@ -125,6 +135,10 @@ class Commands:
                 else:
                     await delivery.in_progress()
                     await self._drive(given, known, received, decided)
+
+    def _is_older_than_the_log(self, envelope: Envelope) -> bool:
+        age: timedelta = self._parts.clock.now() - envelope.data.at
+        return age > self._parts.log_age_max
 
     async def _send_anew(self, delivery: Delivery) -> None:
         """Let a command come as a new message, which nobody holds an older delivery of (R15)."""

@@ -23,3 +23,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     commit_bytes_soft_max: int
     payloads: Payloads
     history_age_max: timedelta
+    log_age_max: timedelta

@@ -11,7 +11,7 @@ import msgspec
 from libs.common.messages import play as m
 from libs.expressions import StepView
 from services.executor.play import Play
-from services.executor.play_levels import levels
+from services.executor.play_levels import levels, runs
 
 # Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
 SNAPSHOT_VERSION = 1
@@ -46,7 +46,14 @@ def snapshot_of(play: Play, at: datetime) -> m.PlaySnapshot:
     """Return the event that holds the whole state of this play."""
     state: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(play, prev={}), str_keys=True)
     state["prev"] = {name: _frozen(play, name, value) for name, value in play.prev.items()}
-    return m.PlaySnapshot(at=at, version=SNAPSHOT_VERSION, bytes=len(msgspec.json.encode(state)), play=state)
+    return m.PlaySnapshot(
+        at=at,
+        started=_started(play),
+        gates=_gates(play, at),
+        version=SNAPSHOT_VERSION,
+        bytes=len(msgspec.json.encode(state)),
+        play=state,
+    )
 
 
 def play_of(event: m.PlaySnapshot) -> Play:
@@ -66,6 +73,34 @@ def play_of(event: m.PlaySnapshot) -> Play:
 def is_readable(event: m.PlaySnapshot) -> bool:
     """Tell whether this release understands a snapshot; of a newer one's state it would lose what it does not know."""
     return event.version <= SNAPSHOT_VERSION
+
+
+def _started(play: Play) -> m.PlayStarted | None:
+    if play.driver is None or play.started_at is None:
+        return None
+    return m.PlayStarted(
+        at=play.started_at,
+        definition=play.definition,
+        flow_version=play.flow_version,
+        driver=play.driver,
+        epoch=play.epoch,
+        seed=play.seed,
+    )
+
+
+def _gates(play: Play, at: datetime) -> tuple[m.LayerWaiting, ...]:
+    return tuple(
+        m.LayerWaiting(
+            at=run.started_at or at,
+            ref=ref,
+            layer_id=run.layer_id,
+            order=run.order,
+            iteration=iteration,
+            kind="approval",
+        )
+        for ref, iteration, run in runs(play)
+        if run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
+    )
 
 
 def _frozen(play: Play, name: str, value: Any) -> dict[str, Any]:

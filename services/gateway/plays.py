@@ -116,10 +116,17 @@ class Plays:
 
     async def _events(self, key: subjects.PlayKey) -> AsyncIterator[m.PlayEvent]:
         stream, since = subjects.plays_stream(key.shard), 1
+        begins = True
         while page := await self._bus.load_page(stream, key.events, since=since, limit=HISTORY_PAGE_MAX):
             for stored in page:
                 for event in codec.decode_commit(stored.data, sequence=stored.sequence).events:
+                    if begins and isinstance(event, m.PlaySnapshot):
+                        # The log holds nothing before it any more.
+                        for told in (event.started, *event.gates):
+                            if told is not None:
+                                yield told
                     yield event
+                begins = False
             since = page[-1].sequence + 1
 
 

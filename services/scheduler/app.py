@@ -18,7 +18,7 @@ from services.scheduler.commands import Commands
 from services.scheduler.fires import Fires
 from services.scheduler.schedule_log import ScheduleLog
 from services.scheduler.server_clock import ServerClock
-from services.scheduler.sweep import remind, sweep
+from services.scheduler.sweep import carry_over, remind, sweep
 
 QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
@@ -93,6 +93,14 @@ class App:
                 revived = await sweep(self._bus, now=self._clock.now(), shards=self._config.shards)
                 if revived:
                     log.warning("plays_revived", count=revived)
+                carried = await carry_over(
+                    self._bus,
+                    now=self._clock.now(),
+                    shards=self._config.shards,
+                    log_days=self._config.log_days,
+                )
+                if carried:
+                    log.info("plays_carried_over", count=carried)
                 reminded = await remind(self._bus, self._log, now=self._time.now())
                 if reminded:
                     log.warning("schedules_reminded", count=reminded)

@@ -1,11 +1,11 @@
-"""The sweep: plays in RUN that nobody was heard of for a while are revived (design D5), and overdue schedules."""
+"""The sweep: silent plays in RUN are revived (design D5), parked ones carried over (D16), late schedules reminded."""
 
 from datetime import datetime, timedelta
 
 from libs.common import metrics, rpc, subjects
 from libs.common.bus import Bus
 from libs.common.codec import Context, encode_message, source_of
-from libs.common.messages.play import RevivePlay
+from libs.common.messages.play import CarryOverPlay, RevivePlay
 from libs.common.messages.query import ListOverdueSchedules, ListStalePlays, OverdueSchedule, StalePlay
 from libs.common.subjects import ScheduleKey
 from services.scheduler.schedule_log import ScheduleLog, fire_id
@@ -35,6 +35,26 @@ async def sweep(bus: Bus, *, now: datetime, shards: int, stale_after_s: float = 
         await bus.append(key.command("revive"), data, id=id, deadline_s=APPEND_DEADLINE_S)
         metrics.SWEPT.inc()
     return len(stale)
+
+
+async def carry_over(bus: Bus, *, now: datetime, shards: int, log_days: float) -> int:
+    """Send a carry-over command for each parked play that is silent for half of the log's days (design D16).
+
+    Returns how many. What an executor writes then is not older than the log for another such time.
+    Raises Unavailable when the store or NATS does not answer.
+    """
+    silent = timedelta(days=log_days / 2)
+    query = ListStalePlays(before=now - silent, limit=SWEEP_PLAYS_MAX, parked=True)
+    parked = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
+    window = int(now.timestamp() // STALE_AFTER_S)
+    for play in parked:
+        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
+        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
+        id = f"carry-{play.play_id}-{window}"
+        data = encode_message(CarryOverPlay(at=now), id=id, context=context)
+        await bus.append(key.command("carry"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+        metrics.CARRIED.inc()
+    return len(parked)
 
 
 async def remind(bus: Bus, schedules: ScheduleLog, *, now: datetime) -> int:

@@ -129,12 +129,11 @@ class Queries:
         return Rows([_layer(query.play_id, row) for row in rows], total)
 
     async def list_stale_plays(self, query: ListStalePlays) -> list[StalePlay]:
-        """Return plays of all companies in RUN without a commit since a time, the longest silent first."""
+        """Return plays of all companies in RUN, or parked, without a commit since a time, the longest silent first."""
+        # The words of the partial indexes, so that they are found.
+        where = "state in ('WAIT', 'ON_HOLD', 'DEFERRED')" if query.parked else "state = 'RUN'"
         rows = await self._database.rows(
-            """
-            select company_id, flow_id, id from plays where state = 'RUN' and changed_at < $1
-            order by changed_at limit $2
-            """,
+            f"select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2",  # noqa: S608, E501
             query.before,
             max(0, min(query.limit, STALE_PLAYS_MAX)),
         )

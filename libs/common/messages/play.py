@@ -346,9 +346,13 @@ class PlayFailed(Event, frozen=True, kw_only=True):
 class PlaySnapshot(Event, frozen=True, kw_only=True):
     """The play's whole state after this commit, always its last event: who reads the play may begin here.
 
-    `play` is the executors' own affair, in the shape that `version` names; `bytes` is its size as JSON.
+    `play` is the executors' own affair, in the shape that `version` names; `bytes` is its size as JSON. For readers
+    who find nothing before it: `started` tells how the play began, without its args, `gates` which steps wait for a
+    decision.
     """
 
+    started: PlayStarted | None = None
+    gates: tuple[LayerWaiting, ...] = ()
     version: int
     bytes: int = 0
     play: Any = None

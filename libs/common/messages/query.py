@@ -76,10 +76,11 @@ class ListPlayLayers(Query, frozen=True, kw_only=True, tag="play.layers"):
 class ListStalePlays(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="play.stale"
 ):
-    """Plays of all companies that are in RUN without a commit since `before`; for the scheduler's sweep (D5)."""
+    """Plays of all companies, in RUN or parked, without a commit since `before`; for the sweep (D5, D16)."""
 
     before: datetime
     limit: int
+    parked: bool = False
 
 
 class StalePlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
