@@ -141,9 +141,15 @@ class Commands:
         return age > self._parts.log_age_max
 
     async def _send_anew(self, delivery: Delivery) -> None:
-        """Let a command come as a new message, which nobody holds an older delivery of (R15)."""
-        await self._parts.bus.append(delivery.subject, delivery.data, id=ids.commit_id())
-        await delivery.ack()
+        """Let a command come as a new message, which nobody holds an older delivery of (R15).
+
+        This one stays unacknowledged: whoever holds an older delivery may just be taking the play under it. It comes
+        again, finds itself applied, and ends. Not each time another: the new message may wait in a long queue.
+        """
+        again = delivery.delivery & (delivery.delivery - 1) == 0
+        if again:
+            await self._parts.bus.append(delivery.subject, delivery.data, id=ids.commit_id())
+        log.info("command_sent_anew", subject=delivery.subject, delivery=delivery.delivery, sent=again)
 
     async def _restarts(self, known: History, command: m.PlayCommand) -> tuple[str, ...] | None:
         # A retry means one end of the play, not whatever end it finds: two at once are one.

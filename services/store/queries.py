@@ -133,7 +133,7 @@ class Queries:
         # The words of the partial indexes, so that they are found.
         where = "state in ('WAIT', 'ON_HOLD', 'DEFERRED')" if query.parked else "state = 'RUN'"
         rows = await self._database.rows(
-            f"select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2",  # noqa: S608, E501
+            f"select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2",  # noqa: S608
             query.before,
             max(0, min(query.limit, STALE_PLAYS_MAX)),
         )
