@@ -257,6 +257,7 @@ CREATE INDEX plays_by_company_state ON plays USING btree (company_id, state, cre
 CREATE INDEX plays_by_flow ON plays USING btree (company_id, flow_id, created_at DESC, id DESC);
 CREATE INDEX plays_by_flow_state ON plays USING btree (company_id, flow_id, state, created_at DESC, id DESC) WHERE (state <> 'DONE'::text);
 CREATE INDEX plays_by_schedule ON plays USING btree (company_id, schedule_id, created_at DESC, id DESC) WHERE (schedule_id IS NOT NULL);
+CREATE INDEX plays_parked ON plays USING btree (changed_at) WHERE (state = ANY (ARRAY['WAIT'::text, 'ON_HOLD'::text, 'DEFERRED'::text]));
 CREATE INDEX plays_running ON plays USING btree (changed_at) WHERE (state = 'RUN'::text);
 CREATE INDEX schedules_by_company ON schedules USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX schedules_by_wake ON schedules USING btree (wake_at) WHERE (wake_at IS NOT NULL);

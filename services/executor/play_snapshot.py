@@ -84,6 +84,8 @@ def _started(play: Play) -> m.PlayStarted | None:
         flow_version=play.flow_version,
         driver=play.driver,
         epoch=play.epoch,
+        by=play.by,
+        trigger=play.trigger,
         seed=play.seed,
     )
 
@@ -97,6 +99,8 @@ def _gates(play: Play, at: datetime) -> tuple[m.LayerWaiting, ...]:
             order=run.order,
             iteration=iteration,
             kind="approval",
+            until=run.until,
+            gate=run.gate,
         )
         for ref, iteration, run in runs(play)
         if run.state == "WAIT" and run.waits_for == "approval" and run.approval is None
