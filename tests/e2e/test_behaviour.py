@@ -21,7 +21,7 @@ async def api(local_system: RunningSystem) -> AsyncIterator[Api]:
         yield api
 
 
-def var(ref: str, index: int | None = None, **values: Json) -> Json:
+def var(ref: str, index: Json = None, **values: Json) -> Json:
     return {"ref": ref, "appId": "var", "args": {"values": values}} | (
         {} if index is None else {"index": index}
     )
