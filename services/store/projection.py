@@ -142,6 +142,10 @@ def _trace_ended(batch: PlaysBatch) -> None:
             continue
 
 
+def _deeds(shard: int) -> list[str]:
+    return [subjects.shard_commands(shard, verb) for verb in subjects.CONTROL_VERBS]
+
+
 def projections(shards: int, payloads: Payloads) -> list[Projection]:
     """Return the projections of all streams."""
     filters = [f"evt.{noun}.>" for noun in NOUNS]
@@ -153,7 +157,7 @@ def projections(shards: int, payloads: Payloads) -> list[Projection]:
         *(
             Projection(
                 subjects.plays_stream(shard),
-                [subjects.shard_events(shard), subjects.shard_starts(shard)],
+                [subjects.shard_events(shard), subjects.shard_starts(shard), *_deeds(shard)],
                 PlaysBatch,
                 interval_s=PLAYS_INTERVAL_S,
                 payloads=payloads,

@@ -179,6 +179,11 @@ async def _take_over(new: Connection, stream: str, bounds: Bounds) -> None:
         shard,
     )
     await new.execute(
+        "insert into audit select * from headrace.audit where stream = $1 and sequence < $2",
+        stream,
+        bounds.first,
+    )
+    await new.execute(
         "insert into dead_letters select * from headrace.dead_letters where stream = $1 and sequence < $2",
         stream,
         bounds.first,

@@ -51,6 +51,33 @@ async def test_a_record_shows_before_and_after(shared_system: RunningSystem) -> 
     assert (deleted["before"]["name"], deleted["after"]) == ("After", None)
 
 
+async def test_24_what_people_ask_of_plays_is_recorded(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
+        me = await api.get("/api/auth/me")
+        gate = {"ref": "gate", "appId": "var", "needsApproval": True}
+        flow = await api.create_flow("Deeds", gate)
+        plays = [(await api.run(flow["id"], wait=20))["playId"] for _ in range(3)]
+        for play, decision in zip(plays, ("approved", "declined"), strict=False):
+            answer = {"layerId": "gate", "decision": decision}
+            await api.post(f"/api/plays/{play}/approve", answer)
+        await api.delete(f"/api/plays/{plays[2]}")
+
+        async def two_of_each() -> Json:
+            found = [await records(api, f"entityId={play}") for play in plays]
+            return found if all(len(one) == 2 for one in found) else None
+
+        found = await eventually(two_of_each)
+    actions = [[record["action"] for record in one] for one in found]
+    assert actions == [
+        ["play.approve", "play.run"],
+        ["play.decline", "play.run"],
+        ["play.cancel", "play.run"],
+    ]
+    everything = [record for one in found for record in one]
+    assert {(record["userId"], record["entityType"]) for record in everything} == {(me["id"], "play")}
+    assert {(record["ip"], bool(record["requestId"])) for record in everything} == {("127.0.0.1", True)}
+
+
 async def test_24_a_failed_login_is_recorded_for_whoever_it_was_tried_for(
     shared_system: RunningSystem,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.common.messages.approval import Decision
+from libs.common.messages.origin import Origin
 from libs.common.messages.payload import PayloadRef
 
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
@@ -48,14 +49,20 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     from_ref: str = ""
 
 
-class StartPlay(Command, frozen=True, kw_only=True):
+class Deed(Command, frozen=True, kw_only=True):
+    """What somebody asks for: the user `by`, empty for nobody, from where `origin` tells (the audit shows both)."""
+
+    by: str = ""
+    origin: Origin = Origin()
+
+
+class StartPlay(Deed, frozen=True, kw_only=True):
     """Begin a play of a flow, pinned to one stored version of its definition."""
 
     definition: int
     flow_version: int
     args: dict[str, Any] = {}
     trigger: Trigger = "api"
-    by: str = ""
     seed: str = ""
     idempotency_key: str = ""
     parent_play_id: str = ""
@@ -80,7 +87,7 @@ class WakePlay(Command, frozen=True, kw_only=True):
     wait_id: str
 
 
-class ApprovePlay(Command, frozen=True, kw_only=True):
+class ApprovePlay(Deed, frozen=True, kw_only=True):
     """Decide a pending approval; `layer_id` is the flowlet's id or its ref (Q22), `iteration` the item of a loop.
 
     Without an iteration it decides the first pending approval of that step. `by`, `role` and `email` are those of the
@@ -90,37 +97,31 @@ class ApprovePlay(Command, frozen=True, kw_only=True):
     layer_id: str
     decision: Decision
     note: str = ""
-    by: str = ""
     iteration: tuple[int, ...] = ()
     role: str = ""
     email: str = ""
 
 
-class CancelPlay(Command, frozen=True, kw_only=True):
+class CancelPlay(Deed, frozen=True, kw_only=True):
     """End the play now."""
 
-    by: str = ""
 
-
-class HoldPlay(Command, frozen=True, kw_only=True):
+class HoldPlay(Deed, frozen=True, kw_only=True):
     """Pause the play: what runs may end, nothing else begins."""
 
-    by: str = ""
     note: str = ""
 
 
-class ResumePlay(Command, frozen=True, kw_only=True):
+class ResumePlay(Deed, frozen=True, kw_only=True):
     """Let a held play go on."""
 
-    by: str = ""
     note: str = ""
 
 
-class RetryPlay(Command, frozen=True, kw_only=True):
+class RetryPlay(Deed, frozen=True, kw_only=True):
     """Run a failed play again from where it failed; `after` is the stream sequence of the end that is meant."""
 
     after: int
-    by: str = ""
     note: str = ""
 
 

@@ -11,6 +11,7 @@ from libs.common.messages import play as m
 from services.gateway import bodies
 from services.gateway.answers import PlayReplayed, PlayTold, reply
 from services.gateway.operations import operation
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.play_commands import APPEND_DEADLINE_S, PlayCommands, Told, note_of, shows
 from services.gateway.play_story import Story
@@ -57,6 +58,9 @@ class PlayControlRoutes:
             Route("POST", "/api/plays/{id}/replay", self._replay, "run"),
         ]
 
+    def _deed(self, call: Call) -> dict[str, Any]:
+        return {"at": self._parts.clock.now(), "by": call.caller.user_id, "origin": origin_of(call)}
+
     @operation(PlayTold, body=_note, body_optional=True, refusals=(409,))
     async def _hold(self, call: Call) -> web.Response:
         """Hold a play.
@@ -68,7 +72,7 @@ class PlayControlRoutes:
         place = await self._commands.open_place(call)
         if place.state == HELD or (await self._parts.plays.story(place.key)).held:
             raise Refused(f"play {place.key.play_id} is on hold already")
-        command = m.HoldPlay(at=self._parts.clock.now(), by=call.caller.user_id, note=note)
+        command = m.HoldPlay(**self._deed(call), note=note)
         told = await self._commands.send(place.key, "hold", command, shows(m.HoldRequested))
         return self._answer(place, told, "put it on hold", place.state or "RUN")
 
@@ -79,7 +83,7 @@ class PlayControlRoutes:
         place = await self._commands.open_place(call)
         if place.state != HELD and not (await self._parts.plays.story(place.key)).held:
             raise Refused(f"play {place.key.play_id} is not on hold")
-        command = m.ResumePlay(at=self._parts.clock.now(), by=call.caller.user_id, note=note)
+        command = m.ResumePlay(**self._deed(call), note=note)
         told = await self._commands.send(place.key, "resume", command, shows(m.HoldLifted))
         return self._answer(place, told, "resumed it", place.state or "RUN")
 
@@ -95,8 +99,7 @@ class PlayControlRoutes:
         if place.state != "FAIL":
             state = place.state or "NEW"
             raise Refused(f"only a failed play can be retried; play {place.key.play_id} is in {state}")
-        at, by = self._parts.clock.now(), call.caller.user_id
-        command = m.RetryPlay(at=at, after=place.sequence, by=by, note=note)
+        command = m.RetryPlay(**self._deed(call), after=place.sequence, note=note)
         told = await self._commands.send(
             place.key, "retry", command, lambda _, commit: _holds(commit, m.PlayRetried)
         )
@@ -127,11 +130,10 @@ class PlayControlRoutes:
         play_id = ids.derived_id(source.play_id, "replay", given) if given else ids.new_id()
         key = self._parts.plays.key(source.company_id, source.flow_id, play_id)
         command = m.StartPlay(
-            at=self._parts.clock.now(),
+            **self._deed(call),
             definition=started.definition,
             flow_version=started.flow_version,
             args=started.args if fields.args is None else fields.args,
-            by=call.caller.user_id,
             seed=ids.random_seed(),
             idempotency_key=given or "",
             replay=m.Replay(

@@ -12,6 +12,7 @@ from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway import bodies, paging
 from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
 from services.gateway.operations import choice, moment, number, operation, text
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.play_commands import PlayCommands, is_end, note_of, play_id_of
 from services.gateway.play_story import Pending
@@ -143,7 +144,7 @@ class PlayRoutes:
         The step that runs is abandoned, and the play ends in FAIL with the error CANCELLED.
         """
         place = await self._commands.open_place(call)
-        command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id)
+        command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id, origin=origin_of(call))
         told = await self._commands.send(place.key, "cancel", command, is_end)
         if told is None:
             return reply(PlayCancelled(play_id=place.key.play_id, state=place.state or "RUN"))
@@ -181,6 +182,7 @@ class PlayRoutes:
             decision=fields.decision,
             note=note,
             by=caller.user_id,
+            origin=origin_of(call),
             role=caller.role,
             email=caller.email,
             iteration=gate.iteration,

@@ -16,6 +16,7 @@ from services.gateway.answers import PlayAccepted, PlayEnded, reply, whole_secon
 from services.gateway.frames import milliseconds
 from services.gateway.live import Seen, Waiter
 from services.gateway.operations import Parameter, header, operation
+from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.plays import end_in
 from services.gateway.positions import HEADER
@@ -92,6 +93,7 @@ class RunRoutes:
                     flow_version=flow.version,
                     args=fields.args,
                     by=caller.user_id,
+                    origin=origin_of(call),
                     seed=ids.random_seed(),
                     idempotency_key=given or "",
                 )

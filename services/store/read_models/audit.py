@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from libs.common.codec import Envelope, encode
-from libs.common.messages import access, channel, flow, grant, group, key, kv, pat, schedule
+from libs.common.messages import access, channel, flow, grant, group, key, kv, pat, play, schedule
 from libs.common.messages.origin import Fact
 from services.store.database import Connection
 from services.store.read_models.text import storable
@@ -79,6 +79,16 @@ INSERT = """
 """
 
 
+DEEDS: dict[type, str] = {
+    play.StartPlay: "play.run",
+    play.ApprovePlay: "play.approve",
+    play.CancelPlay: "play.cancel",
+    play.HoldPlay: "play.hold",
+    play.ResumePlay: "play.resume",
+    play.RetryPlay: "play.retry",
+}
+
+
 class AuditRow(NamedTuple):
     """One record as the table holds it; `after` is JSON."""
 
@@ -122,6 +132,36 @@ def row_of(envelope: Envelope, *, stream: str, sequence: int) -> AuditRow | None
         entity_type=thing.entity_type,
         entity_id=thing.entity_id,
         after=None if content is None else encode(redacted(content)).decode(),
+        request_id=storable(origin.request_id),
+        ip=storable(origin.ip),
+        user_agent=storable(origin.user_agent)[:USER_AGENT_CHARS_MAX],
+        key_id=storable(origin.key_id),
+    )
+
+
+def deed_of(envelope: Envelope, *, play_id: str, stream: str, sequence: int) -> AuditRow | None:
+    """Return the record of what somebody asked of a play, None for a command of nobody.
+
+    A play that a step starts is the deed of whoever started its parent.
+    """
+    command = envelope.data
+    if not command.by or (isinstance(command, play.StartPlay) and command.trigger == "subflow"):
+        return None
+    action = DEEDS[type(command)]
+    if isinstance(command, play.ApprovePlay) and command.decision == "declined":
+        action = "play.decline"
+    origin = command.origin
+    return AuditRow(
+        stream=stream,
+        sequence=sequence,
+        company_id=envelope.source.removeprefix("/companies/").partition("/")[0],
+        user_id=command.by,
+        at=command.at,
+        action=action,
+        entity_type="play",
+        entity_id=play_id,
+        # What became of the play is in the play.
+        after=None,
         request_id=storable(origin.request_id),
         ip=storable(origin.ip),
         user_agent=storable(origin.user_agent)[:USER_AGENT_CHARS_MAX],

@@ -11,7 +11,8 @@ from libs.common.codec import encode
 from libs.common.messages import play as m
 from services.store.database import Connection
 from services.store.log_reader import Record
-from services.store.read_models import checkpoints, layers
+from services.store.read_models import audit, checkpoints, layers
+from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.layers import LayerRow
 from services.store.read_models.text import storable
@@ -113,16 +114,14 @@ class PlaysBatch:
 
     def __init__(self) -> None:
         self._plays: dict[str, PlayFold] = {}
+        self._audit: list[AuditRow] = []
         self.ended: list[str] = []  # the traceparents of the commits that ended a play
 
     def add(self, record: Record) -> None:
         """Fold in a start command or a commit. Raises msgspec.DecodeError or ValueError when it cannot be read."""
         key, last = subjects.parse_play(record.subject)
         if record.subject.startswith("cmd."):
-            command = codec.decode_message(record.data).data
-            if not isinstance(command, m.StartPlay):
-                raise ValueError(f"{type(command).__name__} on a subject of start commands")
-            _requested(self._play(key, command.at, record.sequence), command, command.at)
+            self._add_command(key, record)
             return
         commit = codec.decode_commit(record.data, sequence=record.sequence)
         if not _KNOWN.issuperset(map(type, commit.events)):
@@ -134,8 +133,30 @@ class PlaysBatch:
         if last in m.TERMINAL and commit.traceparent:
             self.ended.append(commit.traceparent)
 
+    def _add_command(self, key: subjects.PlayKey, record: Record) -> None:
+        envelope = codec.decode_message(record.data)
+        command = envelope.data
+        if type(command) not in audit.DEEDS:
+            raise ValueError(f"{type(command).__name__} is nobody's command")
+        stream = subjects.plays_stream(key.shard)
+        row = audit.deed_of(envelope, play_id=key.play_id, stream=stream, sequence=record.sequence)
+        if isinstance(command, m.StartPlay):
+            _requested(self._play(key, command.at, record.sequence), command, command.at)
+        if row is not None:
+            self._audit.append(row)
+
     async def write(self, connection: Connection, move: Move) -> bool:
-        """Write plays and layers and move the checkpoint, in one statement."""
+        """Write plays, layers and deeds and move the checkpoint, in one transaction."""
+        if not self._audit:
+            return await self._write_plays(connection, move)
+        async with connection.transaction():
+            written = await self._write_plays(connection, move)
+            if written:
+                await audit.write(connection, self._audit)
+        return written
+
+    async def _write_plays(self, connection: Connection, move: Move) -> bool:
+        # One statement is one round trip.
         plays = encode([play.row for play in self._plays.values()]).decode()
         steps = encode([step for play in self._plays.values() for step in play.layers.values()]).decode()
         return bool(await connection.fetchval(PROJECT, *move, plays, steps))
