@@ -37,6 +37,7 @@ from services.store.passwords import Passwords
 from services.store.pats import Pats
 from services.store.progress import Progress
 from services.store.queries import Queries
+from services.store.refusals import Refusals
 from services.store.schedules import Schedules
 from services.store.sessions import Sessions
 from services.store.tokens import AccessTokens
@@ -192,11 +193,12 @@ def _of_schedules(parts: Parts) -> Answers:
 
 
 def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
-    sessions = Sessions(parts.bus, parts.database, parts.passwords)
+    refusals = Refusals(parts.bus)
+    sessions = Sessions(parts.bus, parts.database, parts.passwords, refusals)
     users = Users(parts.bus, ledger, listing, parts.passwords)
     keys = Keys(ledger, listing)
     return [
-        *_of_accounts(parts, listing, ledger, users),
+        *_of_accounts(parts, listing, ledger, users, refusals),
         Answers(
             subjects.command("session"), AnySessionCommand, {LogIn: sessions.open, LogOut: sessions.close}
         ),
@@ -226,13 +228,16 @@ def _of_access(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers]:
     ]
 
 
-def _of_accounts(parts: Parts, listing: Listing, ledger: Ledger, users: Users) -> list[Answers]:
+def _of_accounts(
+    parts: Parts, listing: Listing, ledger: Ledger, users: Users, refusals: Refusals
+) -> list[Answers]:
     grants = Grants(
         parts.bus,
         parts.database,
         parts.passwords,
         Accounts(parts.bus, parts.database, users),
         AccessTokens(parts.bus, parts.cipher),
+        refusals,
     )
     pats = Pats(ledger, listing)
     return [

@@ -36,6 +36,7 @@ from services.store.database import Database
 from services.store.domain import access
 from services.store.domain import grant as rules
 from services.store.passwords import PASSWORD_CHARS_MAX, Passwords
+from services.store.refusals import Refusals
 from services.store.tokens import AccessTokens
 
 APPEND_DEADLINE_S = 5.0
@@ -51,8 +52,15 @@ class Grants:
     """Answers `cmd.grant`."""
 
     def __init__(
-        self, bus: Bus, database: Database, passwords: Passwords, accounts: Accounts, tokens: AccessTokens
+        self,
+        bus: Bus,
+        database: Database,
+        passwords: Passwords,
+        accounts: Accounts,
+        tokens: AccessTokens,
+        refusals: Refusals,
     ) -> None:
+        self._refusals = refusals
         self._bus = bus
         self._database = database
         self._passwords = passwords
@@ -73,6 +81,8 @@ class Grants:
         matches = await self._passwords.matches(password, sealed, user_id="" if user is None else user.id)
         if user is None or not matches:
             log.info("sign_in_refused", known=user is not None)
+            if user is not None:
+                self._refusals.note(command, user)
             raise Unauthorized(REFUSED)
         if user.disabled:
             raise Forbidden("this user may not sign in any more")

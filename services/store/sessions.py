@@ -1,13 +1,12 @@
 """Logs people in and out: a session lives on its own subject until its message expires (spec flow8 section 4)."""
 
-import asyncio
 import math
 
 import structlog
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus
-from libs.common.errors import HeadraceError, Unauthorized
+from libs.common.errors import Unauthorized
 from libs.common.ids import commit_id
 from libs.common.messages.access import (
     LogIn,
@@ -15,19 +14,16 @@ from libs.common.messages.access import (
     Session,
     SessionClosed,
     SessionOpened,
-    SessionRefused,
     User,
 )
 from services.store.database import Database
 from services.store.domain import access
 from services.store.passwords import PASSWORD_CHARS_MAX, Passwords
+from services.store.refusals import Refusals
 
 APPEND_DEADLINE_S = 5.0
 # A mark of the end must outlive the session that it ends.
 CLOSED_EXTRA_S = 60
-# The audit has read it long before; the log need not keep what anybody may cause.
-REFUSAL_TTL_S = 86_400
-NOTES_AT_ONCE_MAX = 100
 REFUSED = "email or password is wrong"
 
 log = structlog.get_logger(__name__)
@@ -36,11 +32,11 @@ log = structlog.get_logger(__name__)
 class Sessions:
     """Answers LogIn and LogOut."""
 
-    def __init__(self, bus: Bus, database: Database, passwords: Passwords) -> None:
+    def __init__(self, bus: Bus, database: Database, passwords: Passwords, refusals: Refusals) -> None:
         self._bus = bus
         self._database = database
         self._passwords = passwords
-        self._notes: set[asyncio.Task[None]] = set()
+        self._refusals = refusals
 
     async def open(self, command: LogIn) -> Session:
         """Check the password and open a session.
@@ -58,7 +54,7 @@ class Sessions:
         if user is None or user.disabled or not matches:
             log.info("login_refused", known=user is not None)
             if user is not None:
-                self._note_refusal(command, user)
+                self._refusals.note(command, user)
             raise Unauthorized(REFUSED)
         event = access.session_opened(command, user)
         await self._append(command.digest, event, user.company_id, ttl_s=math.ceil(command.ttl_s))
@@ -81,22 +77,6 @@ class Sessions:
         )
         return {"closed": True}
 
-    def _note_refusal(self, command: LogIn, user: User) -> None:
-        # Beside the answer: waiting for it would tell which emails are known.
-        if len(self._notes) >= NOTES_AT_ONCE_MAX:
-            log.warning("login_refusal_not_noted", user=user.id, reason="too many at once")
-            return
-        task = asyncio.create_task(self._append_refusal(command, user), name="note a refused login")
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
-
-    async def _append_refusal(self, command: LogIn, user: User) -> None:
-        event = SessionRefused(at=command.at, by=user.id, origin=command.origin)
-        try:
-            await self._append(command.digest, event, user.company_id, ttl_s=REFUSAL_TTL_S)
-        except HeadraceError as error:
-            log.warning("login_refusal_not_noted", user=user.id, reason=error.message)
-
     async def _user(self, email: str) -> User | None:
         row = await self._database.row(
             """
@@ -110,7 +90,7 @@ class Sessions:
     async def _append(
         self,
         digest: str,
-        event: SessionOpened | SessionClosed | SessionRefused,
+        event: SessionOpened | SessionClosed,
         company_id: str,
         *,
         ttl_s: int,

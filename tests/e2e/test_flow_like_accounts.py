@@ -116,6 +116,17 @@ class TestLogin:
         assert {refusal(answer) for answer in answers} == {(401, "UNAUTHORIZED")}
         assert len({answer.json["error"]["message"] for answer in answers}) == 1
 
+    async def test_a_refusal_is_in_the_audit(self, shared_system: RunningSystem) -> None:
+        async with registered(shared_system) as door:
+            wrong = {"email": door.account["user"]["email"], "password": "wrong-password"}
+            await door.refused("POST", "/api/v1/auth/login", wrong)
+
+            async def noted() -> Any:
+                deeds = (await door.get("/api/audit?size=100"))["data"]
+                return {deed["action"] for deed in deeds} >= {"auth.login", "auth.login.failed"}
+
+            await eventually(noted)
+
     @pytest.mark.parametrize(
         "body", [{}, {"email": "a@b.test"}, {"password": "x"}, {"email": 1, "password": "x"}]
     )
