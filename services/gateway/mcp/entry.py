@@ -28,6 +28,11 @@ PATHS = frozenset({"/", "/mcp"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 BODY_S_MAX = 30.0
 PARSE_ERROR = -32700
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, POST, DELETE",
+    "access-control-allow-headers": "*, Authorization",
+    "access-control-max-age": "600",
+}
 _any = msgspec.json.Decoder(Any)
 
 
@@ -48,9 +53,11 @@ class _TooSlow(HeadraceError):
 class _Reply:
     """What was sent of an answer, so that it can be ended from outside."""
 
-    def __init__(self, send: Send, method: str) -> None:
+    def __init__(self, send: Send, method: str, headers: Mapping[str, str]) -> None:
         self._send = send
         self._method = method
+        # Those that every answer has.
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self.status = 0
         self.session_id = ""
         self._complete = False
@@ -59,6 +66,7 @@ class _Reply:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             self.session_id = _session_of(message["headers"])
+            message = {**message, "headers": [*message["headers"], *self._headers]}
             metrics.REQUESTS.labels(self._method, "/mcp", str(self.status)).inc()
         elif not message.get("more_body", False):
             self._complete = True
@@ -115,10 +123,14 @@ class Entry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        reply = _Reply(send, scope["method"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        reply = _Reply(send, scope["method"], self._shared(headers.get("origin", "")))
         try:
             self._check_place(scope["path"], headers)
+            if scope["method"] == "OPTIONS" and headers.get("origin"):
+                # A browser asks before it sends a key; the origin is one of ours.
+                await reply.json(200, b"{}", PREFLIGHT)
+                return
             token = _token(headers)
             scope[CALLER] = caller = await self._caller(token)
             body = await self._body(headers, receive)
@@ -158,6 +170,16 @@ class Entry:
         for flight in list(self._flights):
             if flight.task.get_name() == "GET":
                 _end(flight, None)
+
+    def _shared(self, origin: str) -> Mapping[str, str]:
+        """Return what lets a browser show an answer to a page of an allowed origin (fetch standard, CORS)."""
+        if origin not in self._origins:
+            return {}
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": MCP_SESSION_ID_HEADER,
+            "vary": "Origin",
+        }
 
     def _check_place(self, path: str, headers: Mapping[str, str]) -> None:
         if path not in PATHS:
