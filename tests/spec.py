@@ -16,6 +16,7 @@ from services.executor.play_commands import Received, receive
 from services.executor.play_levels import Iteration, levels
 from services.executor.play_order import Todo, advance
 from services.executor.play_outcomes import started, waiting
+from services.executor.play_retry import restarts
 from tests.builders import AT, a_start
 
 DONE = steps.Done(None, 4)
@@ -90,6 +91,15 @@ class Scene:
     ) -> Received:
         """Receive a command and commit what it says."""
         received = self.receive(command, id=id, sequence=sequence, delivery=delivery)
+        if received.events:
+            self.commit(received.events, cause=id)
+        return received
+
+    def retry(self, id: str, *, sequence: int) -> Received:
+        """Let somebody retry the end that the play came to."""
+        command = m.RetryPlay(at=self.now, after=self._sequence)
+        refs = restarts(self.play, self.plan)
+        received = self.receive(command, id=id, sequence=sequence, restarts=refs)
         if received.events:
             self.commit(received.events, cause=id)
         return received

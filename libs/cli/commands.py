@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from libs.cli import completion, group_words, key_words, kv_words, schedule_words, user_words
+from libs.cli import completion, group_words, key_words, kv_words, play_words, schedule_words, user_words
 from libs.cli.words import (
     Commands,
     Parser,
@@ -217,6 +217,7 @@ def _play(commands: "Commands[Parser]") -> None:
     )
     _play_readers(plays)
     _play_deciders(plays)
+    play_words.add(plays)
 
 
 def _play_readers(plays: "Commands[Parser]") -> None:

@@ -3,6 +3,7 @@
 import argparse
 from urllib.parse import quote
 
+from libs.cli import play_args
 from libs.cli.connect import client_of
 from libs.cli.errors import OK, CommandFailed
 from libs.cli.output import Printer
@@ -11,6 +12,7 @@ from libs.cli.watching import SUMMARY, watch, watch_all
 LIST = {
     "id": "PLAY", "state": "STATE", "createdAt": "CREATED", "duration": "MS", "flowId": "FLOW", "error": "ERROR",
 }  # fmt: skip
+TOLD = {"hold": "on hold", "resume": "resumed", "retry": "retried"}
 STEPS = {
     "ref": "REF",
     "state": "STATE",
@@ -66,6 +68,46 @@ async def cancel(arguments: argparse.Namespace) -> int:
         for play in arguments.plays:
             answer = await client.call("DELETE", _path_of(play))
             printer.line(f"{answer['playId']}: cancelled, {answer['state']}")
+    return OK
+
+
+async def hold(arguments: argparse.Namespace) -> int:
+    """Pause plays."""
+    return await _tell(arguments, "hold")
+
+
+async def resume(arguments: argparse.Namespace) -> int:
+    """Let held plays go on."""
+    return await _tell(arguments, "resume")
+
+
+async def retry(arguments: argparse.Namespace) -> int:
+    """Run failed plays again from where they failed."""
+    return await _tell(arguments, "retry")
+
+
+async def replay(arguments: argparse.Namespace) -> int:
+    """Run a play again as a new one."""
+    body: dict[str, object] = {"force": arguments.force}
+    if arguments.from_ is not None:
+        body["fromRef"] = arguments.from_
+    if arguments.key is not None:
+        body["idempotencyKey"] = arguments.key
+    if arguments.args is not None or arguments.arg:
+        body["args"] = play_args.args(arguments.args or "{}", arguments.arg or [])
+    async with client_of(arguments) as client:
+        answer = await client.call("POST", f"{_path_of(arguments.play)}/replay", body)
+    Printer.on_stdout("table").line(f"{answer['playId']}: repeats {answer['replayOf']}, {answer['state']}")
+    return OK
+
+
+async def _tell(arguments: argparse.Namespace, verb: str) -> int:
+    printer = Printer.on_stdout("table")
+    async with client_of(arguments) as client:
+        for play in arguments.plays:
+            body = {"note": arguments.note}
+            answer = await client.call("POST", f"{_path_of(play)}/{verb}", body)
+            printer.line(f"{answer['playId']}: {TOLD[verb]}, {answer['state']}")
     return OK
 
 
