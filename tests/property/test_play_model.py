@@ -3,8 +3,10 @@
 The model knows no commits, drivers or events. It is what a person would say that a play does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from tests.builders import AT, a_layer, a_plan, a_start, an_approval
 from tests.spec import DONE, FAILED, Scene
 
 REFS = ("a", "b", "c", "d")
+DECISIONS: tuple[m.Decision, ...] = ("approved", "approved", "declined")
 PEOPLE = ("ann", "bob", "eve")
 RETRY_S = 5
 TIMEOUT_S = 60
@@ -141,6 +144,7 @@ class Model:
         for step in self.steps.values():
             if step.state in {"FAIL", "SKIP"}:
                 step.state, step.failures, step.votes, step.declined = "NEW", 0, set(), False
+        self.held, self.held_at = False, None
         self.end, self.clock_from, self.retries = "", self.now, self.retries + 1
 
 
@@ -337,9 +341,43 @@ def _shown(play: object, ref: str) -> str:
 
 
 PlayMachine.TestCase.settings = settings(
-    max_examples=150,
-    stateful_step_count=25,
+    max_examples=60,
+    stateful_step_count=30,
     deadline=timedelta(seconds=5),
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestPlayModel = PlayMachine.TestCase
+
+
+def _walk(seed: int) -> None:
+    """Go a drawn way of 25 moves; deep ways, which a search for short ones seldom goes."""
+    random = Random(seed)
+    machine = PlayMachine()
+    shape = [
+        (random.randint(0, 2), random.choice((0, 0, 1, 2)), random.choice((0, 30)), random.randint(0, 1))
+        for _ in range(random.randint(1, len(REFS)))
+    ]
+    machine.start(shape=shape, timeout=random.choice((0, 0, TIMEOUT_S)))
+    moves: list[Callable[[], None]] = [
+        lambda: machine.end_a_running_step(
+            choice=random.randint(0, 3), ends=random.choice(("done", "done", "failed"))
+        ),
+        lambda: machine.decide(
+            ref=random.choice(REFS), person=random.choice(PEOPLE), decision=random.choice(DECISIONS)
+        ),
+        machine.hold,
+        machine.resume,
+        lambda: machine.cancel() if random.random() < 0.3 else None,
+        lambda: machine.retry() if machine.model.end else None,
+        lambda: machine.time_passes(seconds=random.choice((1, 5, 30, 60))),
+        machine.stale_commands_come,
+    ]
+    for _ in range(25):
+        random.choice(moves)()
+        machine.both_say_the_same()
+        machine.its_log_says_the_same()
+
+
+def test_on_long_ways_the_decider_and_the_model_agree() -> None:
+    for seed in range(400):
+        _walk(seed)
