@@ -47,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait_s: float = 10.0
     drive_slots: int = 512
     control_slots: int = 64
+    company_plays_max: int = 0
     body_bytes_max: int = 1_048_576
     payload_inline_bytes_max: int = 262_144
     output_bytes_max: int = 16_777_216

@@ -60,6 +60,34 @@ class PlayKey(NamedTuple):
         return f"live.play.{self.shard}.{self.company_id}.{self.flow_id}.{self.play_id}.*"
 
 
+class LaneKey(NamedTuple):
+    """Where a lane lives: the slots of one flow, or (`_`) of a whole company."""
+
+    shard: int
+    company_id: str
+    flow_id: str
+
+    @property
+    def events(self) -> str:
+        """Return the wildcard for all commits of this lane; what optimistic concurrency is checked on (D3)."""
+        return f"evt.lane.{self.shard}.{self.company_id}.{self.flow_id}.*"
+
+    @property
+    def step(self) -> str:
+        """Return the subject of a commit that says what changed."""
+        return f"evt.lane.{self.shard}.{self.company_id}.{self.flow_id}.step"
+
+    @property
+    def whole(self) -> str:
+        """Return the subject of a commit that holds the whole lane as well: reading begins at the last one."""
+        return f"evt.lane.{self.shard}.{self.company_id}.{self.flow_id}.whole"
+
+
+def lane_key(company_id: str, flow_id: str, *, shards: int) -> LaneKey:
+    """Return where a lane lives, given how many shards there are."""
+    return LaneKey(shard_of(f"{company_id}.{flow_id}", shards), company_id, flow_id)
+
+
 def shard_of(play_id: str, shards: int) -> int:
     """Return the shard of a play: a hash of its id, the same in every process and release."""
     return zlib.crc32(play_id.encode()) % shards if shards > 1 else 0

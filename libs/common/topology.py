@@ -59,18 +59,7 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "allow_msg_ttl": True,
         "duplicate_window": DUPLICATE_WINDOW_S * SECOND_NS,
     }
-    plays = [
-        {
-            **common,
-            "name": subjects.plays_stream(shard),
-            "subjects": [f"{prefix}.play.{shard}.>" for prefix in ("cmd", "evt", "tmr")],
-            "max_age": config.log_days * DAY_NS,
-            "allow_msg_schedules": True,
-            "allow_atomic": True,
-            "republish": {"src": f"evt.play.{shard}.>", "dest": f"live.play.{shard}.>"},
-        }
-        for shard in range(config.shards)
-    ]
+    plays = [{**common, **_plays(config, shard)} for shard in range(config.shards)]
     definitions = {
         **common,
         "name": subjects.DEFINITIONS,
@@ -108,6 +97,18 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "max_age": (config.log_days + 1) * DAY_NS,
     }
     return [*plays, definitions, latest, requests, schedules, payloads]
+
+
+def _plays(config: Config, shard: int) -> dict[str, Any]:
+    of_plays = [f"{prefix}.play.{shard}.>" for prefix in ("cmd", "evt", "tmr")]
+    return {
+        "name": subjects.plays_stream(shard),
+        "subjects": [*of_plays, f"evt.lane.{shard}.>"],
+        "max_age": config.log_days * DAY_NS,
+        "allow_msg_schedules": True,
+        "allow_atomic": True,
+        "republish": {"src": f"evt.play.{shard}.>", "dest": f"live.play.{shard}.>"},
+    }
 
 
 def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from libs.common.payloads import Payloads
 from libs.common.subjects import plays_stream
 from libs.common.topology import CONTROL_CONSUMER, WORK_CONSUMER
 from services.executor import announce, history
+from services.executor.admission import Admissions, Limits
 from services.executor.commands import Commands
 from services.executor.drivers import Drivers
 from services.executor.entries import Entries
@@ -70,6 +71,8 @@ class App:
             self._bus, self._clock, inline_bytes_max=min(config.payload_inline_bytes_max, payload_max // 4)
         )
         services = self._services or await self._open_services(payloads)
+        traits = {mod.app_id: Traits(mod.pure, mod.raw_args) for mod in self._registry.all()}
+        plans = history.Plans(self._bus, traits)
         parts = Parts(
             bus=self._bus,
             clock=self._clock,
@@ -82,9 +85,15 @@ class App:
             # A play that is silent from then on is carried over before the log forgets it (ADR 16).
             history_age_max=timedelta(days=config.log_days / 4),
             log_age_max=timedelta(days=config.log_days),
+            admissions=Admissions(
+                self._bus,
+                self._clock,
+                plans,
+                services.plays,
+                Limits(config.company_plays_max, config.shards),
+            ),
         )
-        traits = {mod.app_id: Traits(mod.pure, mod.raw_args) for mod in self._registry.all()}
-        self._commands = Commands(parts, history.Plans(self._bus, traits), self._drivers)
+        self._commands = Commands(parts, plans, self._drivers)
         await announce.modules(self._bus, self._registry, now=self._clock.now())
         self._nudges = await self._bus.subscribe("ctl.play.*", self._drivers.nudged)
         self._heartbeat = asyncio.create_task(self._drivers.heartbeats(), name="heartbeats")

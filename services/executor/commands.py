@@ -105,8 +105,15 @@ class Commands:
             await delivery.ack()
             return
         restarted = await self._restarts(known, envelope.data)
+        admission = await self._parts.admissions.admit(key, known, envelope.data, start)
         received = receive(
-            known.play, envelope.data, id=envelope.id, driver=driver, start=start, restarts=restarted
+            known.play,
+            envelope.data,
+            id=envelope.id,
+            driver=driver,
+            start=start,
+            restarts=restarted,
+            admission=admission,
         )
         gap = given.gap or known.gap
         if gap is not None and not known.play.ended:
@@ -176,12 +183,7 @@ class Commands:
         except NotFound:
             plan = None
         parts = self._parts
-        duties = Duties(
-            parts.services.plays,
-            parts.clock,
-            key,
-            envelope.correlation_id or key.play_id,
-        )
+        duties = Duties(parts, key, envelope.correlation_id or key.play_id)
         await duties.perform(play, plan)
 
     async def _record(
@@ -234,6 +236,9 @@ class Commands:
         except NotFound as error:
             await self._fail(given, known, received, error)
             return
+        if known.play.ended:
+            # A retry begins the end anew: whoever came to it may have died before it did the duties of it.
+            await self._do_duties(key, envelope, known.play)
         drive = Drive(self._parts, key, delivery, envelope, known, plan)
         drive.begin(received.events)
         self._drivers.add(drive)

@@ -74,12 +74,7 @@ class Drive:
         self._news = False
         self._steps = 0
         self._now_min = envelope.time
-        self._duties = Duties(
-            parts.services.plays,
-            parts.clock,
-            key,
-            context.correlation_id,
-        )
+        self._duties = Duties(parts, key, context.correlation_id)
         self._linger_until: datetime | None = None
         self._attempts = Attempts(parts, key, plan, self.journal, self._now)
         self._effects = Effects(parts, self._attempts, self.journal, self._wake, self._now)

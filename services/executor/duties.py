@@ -5,14 +5,13 @@ from typing import assert_never
 import structlog
 
 from libs.common import ids
-from libs.common.clock import Clock
 from libs.common.errors import NotFound
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
 from services.executor import play_duties as d
+from services.executor.parts import Parts
 from services.executor.plan import Plan
 from services.executor.play import Play
-from services.executor.plays import Plays
 
 log = structlog.get_logger(__name__)
 
@@ -20,9 +19,10 @@ log = structlog.get_logger(__name__)
 class Duties:
     """The duties of one play, as one driver or one handler of a command does them; each once."""
 
-    def __init__(self, plays: Plays, clock: Clock, key: PlayKey, correlation_id: str) -> None:
-        self._plays = plays
-        self._clock = clock
+    def __init__(self, parts: Parts, key: PlayKey, correlation_id: str) -> None:
+        self._plays = parts.services.plays
+        self._admissions = parts.admissions
+        self._clock = parts.clock
         self._key = key
         self._correlation_id = correlation_id
         self._done: set[str] = set()
@@ -45,7 +45,8 @@ class Duties:
     async def _do(self, duty: d.Duty, play: Play) -> None:
         match duty:
             case d.StartChild():
-                parent = m.Parent(flow_id=self._key.flow_id, play_id=self._key.play_id)
+                lanes = (*(play.parent.lanes if play.parent is not None else ()), *play.lanes)
+                parent = m.Parent(flow_id=self._key.flow_id, play_id=self._key.play_id, lanes=lanes)
                 start = d.start_of(duty, play, parent, self._clock.now())
                 await self._plays.start(self._child(duty.child), start, correlation_id=self._correlation_id)
             case d.CancelChild():
@@ -58,6 +59,8 @@ class Duties:
                 await self._tell(duty)
             case d.StartErrorFlow():
                 await self._start_error_flow(duty)
+            case d.FreeSlots():
+                await self._admissions.free(self._key, duty.lanes)
             case _:
                 assert_never(duty)
 

@@ -7,6 +7,7 @@ import msgspec
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.payloads import Payloads
+from services.executor.admission import Admissions
 from services.executor.modules.contract import Services
 from services.executor.modules.registry import Registry
 
@@ -24,3 +25,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     payloads: Payloads
     history_age_max: timedelta
     log_age_max: timedelta
+    admissions: Admissions

@@ -19,7 +19,7 @@ from services.executor.play_levels import Iteration, LayerRun, Level, level_at, 
 __all__ = ["LayerRun", "Level", "Play", "evolve", "evolve_commit", "fold", "run_of"]
 
 # The first event of a play that has a history.
-BEGINNINGS = (m.PlayStarted,)
+BEGINNINGS = (m.PlayStarted, m.PlayDeferred)
 # A command's copies come within the bus's duplicate window or, redelivered, while it is not acknowledged. One that
 # came after so many others would still meet the wait, the gate or the epoch it was meant for closed.
 APPLIED_MAX = 10_000
@@ -63,6 +63,8 @@ class Play(Level):
     trigger: m.Trigger = "api"
     parent: m.Parent | None = None
     depth: int = 0
+    lanes: tuple[str, ...] = ()  # in which it holds a slot, or waits for one
+    start: m.StartPlay | None = None  # what a play in line will begin with
     # By play id, until their end is known and taken in.
     children: dict[str, Child] = msgspec.field(default_factory=dict)
     out: Any = None  # of the whole play, once it ended
@@ -73,7 +75,7 @@ class Play(Level):
     @property
     def begun(self) -> bool:
         """Tell whether the play has a history."""
-        return self.epoch > 0
+        return self.epoch > 0 or self.status != "NEW"
 
     @property
     def ended(self) -> bool:
@@ -115,6 +117,8 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
             play.wait_id, play.wait_until = "", None
             play.resumes = play.resumes + 1 if event.reason in {"redelivery", "revive"} else 0
+        case m.PlayDeferred():
+            _deferred(play, event)
         case m.PlayWaiting():
             play.status, play.wait_id, play.wait_until = "WAIT", event.wait_id, event.until
         case m.CancelRequested():
@@ -162,7 +166,17 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.args, play.seed, play.by, play.replay = event.args, event.seed, event.by, event.replay
     play.epoch, play.driver, play.started_at, play.clock_from = event.epoch, event.driver, event.at, event.at
     play.trigger, play.parent, play.depth = event.trigger, event.parent, event.depth
+    play.lanes, play.start = event.lanes, None
     play.prev = {"args": event.args}
+
+
+def _deferred(play: Play, event: m.PlayDeferred) -> None:
+    start = msgspec.structs.replace(event.start, args=event.args)
+    play.status, play.start, play.lanes = "DEFERRED", start, event.lanes
+    play.definition, play.flow_version = start.definition, start.flow_version
+    play.args, play.seed = start.args, start.seed
+    play.trigger, play.parent, play.depth = start.trigger, start.parent, start.depth
+    play.prev = {"args": start.args}
 
 
 def _waiting(play: Play, event: m.LayerWaiting) -> None:
@@ -247,6 +261,8 @@ def _lifted(play: Play, event: m.HoldLifted) -> None:
 def _retried(play: Play, event: m.PlayRetried) -> None:
     play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
     play.clock_from, play.retries = event.at, event.number
+    # Its slots are free, and others may have them: who retries a play wants this one, whatever the limit.
+    play.lanes = ()
     play.cancelled_by = play.hold = play.held_at = None
     play.out = play.error = play.error_code = play.failed_ref = None
     play.resumes = play.cursor = 0

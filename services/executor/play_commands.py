@@ -29,6 +29,17 @@ ACK = Received("ack")
 LEAVE = Received("leave")
 
 
+class Admission(NamedTuple):
+    """Whether a play may start: with slots of these lanes, from this place in line (0: now), or not when it is full."""
+
+    lanes: tuple[str, ...] = ()
+    position: int = 0
+    is_full: bool = False
+
+
+FREE = Admission()
+
+
 def receive(
     play: Play,
     command: m.PlayCommand,
@@ -37,14 +48,18 @@ def receive(
     driver: m.Driver,
     start: m.StartPlay | None = None,
     restarts: tuple[str, ...] | None = None,
+    admission: Admission = FREE,
 ) -> Received:
     """Decide what a delivered command means for this play: the table of design D5.
 
     `driver` is this delivery; `start` the play's start command when the play has no history yet (R9); `restarts` the
-    steps that begin anew if this command retries the end that the play came to, None when it does not.
+    steps that begin anew if this command retries the end that the play came to, None when it does not; `admission`
+    tells whether the play may begin.
     """
     if not play.begun:
-        return _receive_unborn(command, driver, start)
+        return _receive_unborn(command, driver, start, admission)
+    if play.status == "DEFERRED":
+        return _receive_deferred(play, command, id, driver, admission)
     if play.ended:
         return _receive_ended(play, command, id, driver, restarts)
     if play.status == "RUN":
@@ -52,23 +67,68 @@ def receive(
     return _receive_parked(play, command, id, driver)
 
 
-def _receive_unborn(command: m.PlayCommand, driver: m.Driver, start: m.StartPlay | None) -> Received:
+def _receive_unborn(
+    command: m.PlayCommand, driver: m.Driver, start: m.StartPlay | None, admission: Admission
+) -> Received:
     match command:
         case m.StartPlay():
-            return Received("drive", (_start(command, command.at, driver),))
+            return _begin(command, command.at, driver, admission)
+        case m.ReleasePlay() if start is not None:
+            # Its slot was free before it was put in line (R9).
+            return _begin(start, command.at, driver, admission)
         case m.CancelPlay() if start is not None:
             # The cancel overtook the start: both are decided here, in one commit (R9).
             cancel = m.CancelRequested(at=command.at, by=command.by)
-            return Received("drive", (_start(start, command.at, driver), cancel))
-        case m.HoldPlay() if start is not None:
+            return Received("drive", (_start(start, command.at, driver, admission.lanes), cancel))
+        case m.HoldPlay() if start is not None and not (admission.position or admission.is_full):
             hold = m.HoldRequested(at=command.at, by=command.by, note=command.note)
-            return Received("drive", (_start(start, command.at, driver), hold))
+            return Received("drive", (_start(start, command.at, driver, admission.lanes), hold))
         case _:
             # Nothing can wait for an approval, a timer or a new driver before it began.
             return ACK
 
 
-def _start(command: m.StartPlay, at: datetime, driver: m.Driver) -> m.PlayStarted:
+def _begin(start: m.StartPlay, at: datetime, driver: m.Driver, admission: Admission) -> Received:
+    if admission.is_full:
+        error = "too many plays wait for a slot already"
+        full = m.PlayFailed(at=at, error=error, error_code="QUEUE_FULL", started_at=at)
+        return Received("record", (_start(start, at, driver, admission.lanes), full))
+    if admission.position:
+        bare = msgspec.structs.replace(start, args={}, payloads=None)
+        deferred = m.PlayDeferred(
+            at=at, start=bare, args=start.args, lanes=admission.lanes, position=admission.position
+        )
+        return Received("record", (deferred,))
+    return Received("drive", (_start(start, at, driver, admission.lanes),))
+
+
+def _receive_deferred(
+    play: Play, command: m.PlayCommand, id: str, driver: m.Driver, admission: Admission
+) -> Received:
+    if id in play.applied:
+        return ACK
+    match command:
+        case m.ReleasePlay() if play.start is not None and not admission.position:
+            return Received("drive", (_start(play.start, command.at, driver, play.lanes),))
+        case m.CancelPlay():
+            cancel = m.CancelRequested(at=command.at, by=command.by)
+            resumed = m.PlayResumed(at=command.at, epoch=play.epoch + 1, driver=driver, reason="cancel")
+            return Received("drive", (cancel, resumed))
+        case m.CarryOverPlay():
+            return _carry_over(play, command, id)
+        case _:
+            # A start never drives a play in line: whoever put it there may be frozen before its acknowledgement.
+            return ACK
+
+
+def _carry_over(play: Play, command: m.CarryOverPlay, id: str) -> Received:
+    carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
+    return Received("record", (snapshot_of(carried, command.at),))
+
+
+def _start(
+    command: m.StartPlay, at: datetime, driver: m.Driver, lanes: tuple[str, ...] = ()
+) -> m.PlayStarted:
     return m.PlayStarted(
         at=at,
         definition=command.definition,
@@ -85,6 +145,7 @@ def _start(command: m.StartPlay, at: datetime, driver: m.Driver) -> m.PlayStarte
         parent=command.parent,
         depth=command.depth,
         replay=command.replay,
+        lanes=lanes,
     )
 
 
@@ -144,7 +205,14 @@ def _fact(play: Play, command: m.PlayCommand) -> m.PlayEvent | None:
             return _hold(command) if play.hold is None else None
         case m.ResumePlay():
             return _lift(command) if play.hold is not None else None
-        case m.StartPlay() | m.WakePlay() | m.RetryPlay() | m.RevivePlay() | m.CarryOverPlay():
+        case (
+            m.StartPlay()
+            | m.WakePlay()
+            | m.RetryPlay()
+            | m.RevivePlay()
+            | m.CarryOverPlay()
+            | m.ReleasePlay()
+        ):
             return None
         case _:
             assert_never(command)
@@ -179,15 +247,10 @@ def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Drive
         case m.ChildEnded():
             returned = _returned(play, command)
             return _unpark(play, command, driver, "child", returned) if returned is not None else ACK
-        case m.StartPlay() | m.RevivePlay() | m.ResumePlay() | m.RetryPlay():
+        case m.StartPlay() | m.RevivePlay() | m.ResumePlay() | m.RetryPlay() | m.ReleasePlay():
             return ACK
         case _:
             assert_never(command)
-
-
-def _carry_over(play: Play, command: m.CarryOverPlay, id: str) -> Received:
-    carried = msgspec.structs.replace(play, applied={**play.applied, id: None})
-    return Received("record", (snapshot_of(carried, command.at),))
 
 
 def _receive_on_hold(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:

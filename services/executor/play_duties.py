@@ -48,7 +48,13 @@ class StartErrorFlow(NamedTuple):
     depth: int
 
 
-Duty = StartChild | CancelChild | TellParent | StartErrorFlow
+class FreeSlots(NamedTuple):
+    """The play has ended: its slots are for the next ones in line."""
+
+    lanes: tuple[str, ...]
+
+
+Duty = StartChild | CancelChild | TellParent | StartErrorFlow | FreeSlots
 
 
 def has_duties(play: Play) -> bool:
@@ -69,6 +75,8 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
             due[f"start-{child_id}"] = StartChild(child.start, child.args)
     if not play.ended:
         return due
+    if play.lanes:
+        due["slots"] = FreeSlots(play.lanes)
     if play.parent is not None:
         due["parent"] = TellParent(play.parent, play.status, play.out, play.error)
     if plan is not None and _has_error_flow(play, plan):

@@ -160,11 +160,26 @@ FRAMES: dict[str, type[Frame]] = {
     "play:failed": PlayFailedFrame,
 }
 _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type: ignore[arg-type]
+_LANE: Any = subjects.LaneKey("{shard}", "{company}", "{flow}")  # type: ignore[arg-type]
 _NOUNS = (
     "flow", "group", "company", "user", "key", "module", "channel", "grant", "refresh", "pat", "tokenkey",
     "attempt",
 )  # fmt: skip
-_COMMANDS = frozenset({"start", "wake", "approve", "cancel", "hold", "resume", "retry", "revive"})
+_COMMANDS = frozenset(
+    {
+        "start",
+        "wake",
+        "approve",
+        "cancel",
+        "hold",
+        "resume",
+        "retry",
+        "revive",
+        "release",
+        "child-ended",
+        "carry-over",
+    }
+)
 _PARTS = {
     "shard": "The play's shard, from 0",
     "company": "A company's id",
@@ -255,6 +270,11 @@ def _bus_channels() -> Json:
             _types("play"),
         ),
         "playTimers": (_KEY.timer, "A play's one durable timer", ["headrace.play.wake.v1"]),
+        "lanes": (
+            _LANE.step.removesuffix("step") + "{kind}",
+            "Who holds a slot of a limit and who waits: batches of events",
+            _types("lane"),
+        ),
         "claims": (subjects.claim(company, "{kind}", "{name}"), "Who owns a unique name", _types("name")),
         "sessions": (subjects.session("{digest}"), "An open session", _types("session")),
         "kvEntries": (subjects.kv(company, "{scope}", "{scopeKey}", one), "A KV entry", _types("kv")),

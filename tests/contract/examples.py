@@ -14,7 +14,7 @@ from libs.common.messages import access, approval, flow, group, key, kv, module,
 from libs.common.messages.origin import Origin
 from tests.contract.example_accounts import grant_events
 from tests.contract.example_channels import channel_events
-from tests.contract.example_children import child_messages
+from tests.contract.example_children import child_messages, lane_events
 from tests.contract.example_plays import (
     AT,
     LAYER,
@@ -204,6 +204,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         definition_events,
         access_events,
         child_messages,
+        lane_events,
         schedule_messages,
         key_events,
         grant_events,

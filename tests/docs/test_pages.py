@@ -15,10 +15,12 @@ BUS, OPERATIONS, ARCHITECTURE = "docs/bus.md", "docs/operations.md", "docs/archi
 SCHEDULE = subjects.ScheduleKey("<company>", "<id>")
 # Each subject as the code spells it, with the words of the page for its parts.
 KEY: Any = subjects.PlayKey("<shard>", "<company>", "<flow>", "<play>")  # type: ignore[arg-type]
+LANE: Any = subjects.LaneKey("<shard>", "<company>", "<flow>")  # type: ignore[arg-type]
 SUBJECTS = {
     KEY.command("<verb>"),
     KEY.event("<STATE>"),
     KEY.timer,
+    LANE.step.removesuffix("step") + "<step or whole>",
     KEY.live[:-1] + "<STATE>",
     subjects.definition("<noun>", "<company>", "<id>"),
     subjects.claim("<company>", "<kind>", "<name>"),

@@ -261,6 +261,12 @@ class Server:
             self._direct_get(tokens[4], _decode(data), reply)
         elif subject.startswith("$JS.API.STREAM.MSG.GET."):
             self._leader_get(tokens[5], _decode(data)["last_by_subj"], reply)
+        elif subject.startswith("$JS.API.STREAM.PURGE."):
+            body = _decode(data)
+            for kept in self.streams[tokens[4]].select(body["filter"]):
+                if kept.sequence < body["seq"]:
+                    self.streams[tokens[4]].remove(kept.sequence)
+            self._answer(reply, Message(reply, "", _encode({"success": True}), None))
         else:
             raise AssertionError(f"the simulated server does not know {subject}")
 
@@ -319,7 +325,7 @@ def _stream_of(subject: str) -> str:
     kind, noun = subject.split(".", 2)[:2]
     if kind == "payload":
         return PAYLOADS
-    return PLAYS if noun == "play" else DEFINITIONS
+    return PLAYS if noun in {"play", "lane"} else DEFINITIONS
 
 
 def _read(subject: str, kept: Kept) -> Message:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from libs.common.messages import play as m
-from libs.common.messages.flow import Flow, Layer, Retry
+from libs.common.messages.flow import Flow, Layer
 from tests.builders import a_flow, a_layer
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.flows import COMPANY
@@ -129,62 +129,3 @@ def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes
     world = World(seed, plan).run()
     end = the_play(world).commits[-1]
     assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0
-
-
-# ── child plays ─────────────────────────────────────────────────────────────────────────────────────
-
-CHILD = f"{1:024x}"
-
-
-def with_child(
-    *steps: Layer, calls: dict[str, Any] | None = None, layer: dict[str, Any] | None = None, **plan: Any
-) -> World:
-    parent = the_flow(
-        a_layer("call", app_id="subflow", args={"flowId": CHILD, **(calls or {})}, **(layer or {})),
-        a_layer("after", index=1, args={"value": "{{ $prev.call.out.value }}"}),
-    )
-    child = a_flow(*steps, id=CHILD, company_id=COMPANY)
-    return World(1, Plan(flows=[parent], subflows=[child], starts=[(0.0, 0, 1)], **plan)).run()
-
-
-def the_child(world: World) -> Truth:
-    return next(truth for play_id, truth in world.laws.plays.items() if play_id != "p0")
-
-
-def test_a_short_child_is_waited_for_in_memory() -> None:
-    world = with_child(a_layer("a", args={"value": 7}))
-    assert the_play(world).play.layers["after"].out == {"value": 7, "ref": "after"}
-    assert resumes(world) == []
-    assert the_child(world).play.trigger == "subflow"
-
-
-def test_a_long_child_costs_its_parent_nothing() -> None:
-    world = with_child(a_touch(ms=30_000))
-    assert the_play(world).play.status == "DONE"
-    assert [event.reason for event in resumes(world)] == ["child"]
-
-
-def test_a_child_that_fails_fails_its_step_and_a_retry_starts_another() -> None:
-    world = with_child(a_touch(fails=9), layer={"retry": Retry(count=1, delay_ms=10)})
-    run = the_play(world).play.layers["call"]
-    assert (run.state, run.out["state"]) == ("FAIL", "FAIL")
-    assert len(world.laws.plays) == 3
-
-
-def test_a_child_out_of_time_is_cancelled() -> None:
-    world = with_child(a_touch(hangs=True), calls={"timeout": 5})
-    run = the_play(world).play.layers["call"]
-    assert (run.state, run.error_code) == ("FAIL", "TIMEOUT")
-    assert the_child(world).play.error_code == "CANCELLED"
-
-
-def test_a_cancel_reaches_the_child() -> None:
-    world = with_child(a_touch(hangs=True), cancels=[(8.0, 0)])
-    assert the_play(world).play.error_code == "CANCELLED"
-    assert the_child(world).play.error_code == "CANCELLED"
-
-
-def test_a_child_nobody_waits_for_goes_its_own_way() -> None:
-    world = with_child(a_touch(ms=5_000), calls={"async": True})
-    assert the_play(world).play.layers["call"].out["state"] == "RUN"
-    assert the_child(world).play.status == "DONE"

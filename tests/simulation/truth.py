@@ -21,6 +21,7 @@ from services.executor.play_levels import Iteration, runs
 from tests.simulation import memory
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.items import Items
+from tests.simulation.line import Lines
 from tests.simulation.server import Observer, Server
 from tests.simulation.streams import Kept
 
@@ -113,6 +114,7 @@ class Laws(Observer):
         self.loop = loop
         self.faults = faults
         self.plays: dict[str, Truth] = {}
+        self.lines = Lines(self.fail)
         self.server: Server | None = None
         self.slowest_wake_s = 0.0
         self.windows = 0
@@ -133,6 +135,9 @@ class Laws(Observer):
     # ── what is stored ──────────────────────────────────────────────────────────────────────────────
 
     def stored(self, kept: Kept) -> None:
+        if kept.subject.startswith("evt.lane."):
+            self.lines.stored(kept)
+            return
         key, last = parse_play(kept.subject)
         truth = self.plays.get(key.play_id)
         if truth is None:
@@ -182,7 +187,7 @@ class Laws(Observer):
             truth.items.see(event, lambda law, text: self.fail(law, play_id, text))
         match event:
             case m.PlayStarted():
-                if play.begun:
+                if play.epoch:
                     self.fail("I6", play_id, "started twice")
             case m.PlayResumed():
                 if event.epoch != play.epoch + 1:
@@ -229,7 +234,7 @@ class Laws(Observer):
     def _resumed(self, truth: Truth, event: m.PlayResumed) -> None:
         play, play_id = truth.play, truth.key.play_id
         before, now = play.driver, event.driver
-        parked = play.status == "WAIT"
+        parked = play.status in {"WAIT", "DEFERRED"}
         if parked == (event.reason in {"redelivery", "revive", "resume"}):
             self.fail("I4", play_id, f"resumed for {event.reason} in {play.status}")
         if event.reason == "wake":
@@ -370,8 +375,6 @@ class Laws(Observer):
         f = self.faults
         return f["crash"] + f["stall"] + f["stop"] + f["outage"] + f["revive"]
 
-    # ── at rest ─────────────────────────────────────────────────────────────────────────────────────
-
     def unfinished(self) -> list[str]:
         """Return what is still to be done, as sentences; empty at rest (I1)."""
         assert self.server is not None
@@ -382,11 +385,10 @@ class Laws(Observer):
             waits = play.status == "WAIT" and play.wait_until is None
             if started and not play.ended and not (waits and self.pending_approvals(truth)):
                 open_plays.append(f"play {truth.key.play_id} is {play.status} in epoch {play.epoch}")
-        for consumer in self.server.consumers.values():
-            for sequence in consumer.unacked:
-                _, verb = parse_play(self.server.streams["PLAYS_0"].messages[sequence].subject)
-                open_plays.append(f"{verb} at {sequence} is not acknowledged")
-        return open_plays
+        unacked = [sequence for consumer in self.server.consumers.values() for sequence in consumer.unacked]
+        messages = self.server.streams["PLAYS_0"].messages
+        open_plays += [f"{messages[at].subject} at {at} is not acknowledged" for at in unacked]
+        return [*open_plays, *self.lines.unfinished()]
 
     def pending_approvals(self, truth: Truth) -> list[tuple[str, Iteration]]:
         """Return the layers of a play that wait for a decision, and for which item."""

@@ -44,6 +44,9 @@ from libs.common.messages.play_commands import (
     PlayState as PlayState,
 )
 from libs.common.messages.play_commands import (
+    ReleasePlay as ReleasePlay,
+)
+from libs.common.messages.play_commands import (
     Replay as Replay,
 )
 from libs.common.messages.play_commands import (
@@ -138,6 +141,16 @@ class PlayStarted(Event, frozen=True, kw_only=True):
     parent: Parent | None = None
     depth: int = 0
     replay: Replay | None = None
+    lanes: tuple[str, ...] = ()
+
+
+class PlayDeferred(Event, frozen=True, kw_only=True):
+    """The play waits for a slot of these lanes, at this place in line, and will begin with `start` and `args`."""
+
+    start: StartPlay
+    args: dict[str, Any] = {}
+    lanes: tuple[str, ...] = ()
+    position: int = 0
 
 
 class ChildReturned(Event, frozen=True, kw_only=True):
@@ -361,6 +374,7 @@ class PlaySnapshot(Event, frozen=True, kw_only=True):
 PlayEvent = (
     PlayStarted
     | PlayResumed
+    | PlayDeferred
     | PlayWaiting
     | ChildReturned
     | HoldRequested

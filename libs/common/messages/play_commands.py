@@ -25,6 +25,7 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
     flow_id: str
     play_id: str
+    lanes: tuple[str, ...] = ()  # in which it, or who waits for it, holds a slot
 
 
 class ChildPlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -79,6 +80,10 @@ class ChildEnded(Command, frozen=True, kw_only=True):
     state: PlayState
     out: Any = None
     error: str | None = None
+
+
+class ReleasePlay(Command, frozen=True, kw_only=True):
+    """Start a play that waits for a slot, if it has one now."""
 
 
 class WakePlay(Command, frozen=True, kw_only=True):
@@ -150,4 +155,5 @@ PlayCommand = (
     | RevivePlay
     | CarryOverPlay
     | ChildEnded
+    | ReleasePlay
 )

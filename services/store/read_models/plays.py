@@ -192,6 +192,11 @@ def _started(play: PlayFold, event: m.PlayStarted) -> None:
     play.row.started_at = play.row.started_at or event.at
 
 
+def _deferred(play: PlayFold, event: m.PlayDeferred) -> None:
+    start = event.start if event.payloads else msgspec.structs.replace(event.start, args=event.args)
+    _requested(play, start, start.at)
+
+
 def _completed(play: PlayFold, event: m.PlayCompleted) -> None:
     play.row.completed_at = event.at
     play.row.out = None if event.out is None else encode(event.out).decode()
@@ -243,6 +248,7 @@ def _of_layer(fold: Callable[[LayerRow, Any], None]) -> Callable[[PlayFold, Any]
 _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayStarted: _started,
     m.PlayResumed: _nothing,
+    m.PlayDeferred: _deferred,
     m.PlayWaiting: _nothing,
     m.ChildReturned: _nothing,
     m.CancelRequested: _nothing,

@@ -1,0 +1,200 @@
+"""Plays that call plays, flows for failed ones, and limits (spec flow8 sections 17.1, 11 and 10)."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.api import Api, Json, eventually
+from tests.fixtures.system import RunningSystem
+
+ECHO = {"ref": "echo", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}}
+BROKEN = {"ref": "bad", "appId": "var", "args": {"values": {"n": "{{ div 1 0 }}"}}}
+FAR = {"ref": "far", "appId": "delay", "args": {"ms": 600_000}}
+PAUSE = {"ref": "pause", "appId": "delay", "args": {"ms": 1_000}}
+
+
+@pytest.fixture
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
+        yield api
+
+
+def calling(flow: str, **args: Json) -> Json:
+    return {"ref": "call", "appId": "subflow", "args": {"flowId": flow, **args}}
+
+
+# ── 17.1 subflow ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_17_1_a_subflow_gives_back_state_play_and_output(api: Api) -> None:
+    child = await api.create_flow("Child", ECHO)
+    parent = await api.create_flow("Parent", calling(child["id"], args={"n": "{{ $prev.args.n }}"}))
+    ended = await api.run(parent["id"], {"n": 7}, wait=20)
+    play_id = ended["out"]["playId"]
+    assert ended["out"] == {"state": "DONE", "playId": play_id, "out": {"n": 7}}
+    play = await api.get(f"/api/plays/{play_id}")
+    assert (play["trigger"], play["parentPlayId"]) == ("subflow", ended["playId"])
+
+
+async def test_17_1_a_permanent_id_names_the_flow_as_well(api: Api) -> None:
+    child = await api.create_flow("Child by name", ECHO)
+    parent = await api.create_flow("Parent by name", calling(child["permanentId"], args={"n": 1}))
+    ended = await api.run(parent["id"], wait=20)
+    assert ended["out"]["out"] == {"n": 1}
+
+
+async def test_17_1_a_failed_child_fails_the_step_and_keeps_its_output(api: Api) -> None:
+    child = await api.create_flow("Broken child", BROKEN)
+    parent = await api.create_flow("Parent of a broken one", calling(child["id"]))
+    ended = await api.run(parent["id"], wait=20)
+    step = (await api.layers_of(ended["playId"]))["call"]
+    assert (ended["state"], step["state"], step["out"]["state"]) == ("FAIL", "FAIL", "FAIL")
+    assert step["out"]["playId"] in ended["error"]
+
+
+async def test_17_1_async_goes_on_at_once(api: Api) -> None:
+    child = await api.create_flow("Slow child", PAUSE, {**ECHO, "index": 1})
+    parent = await api.create_flow("Hasty parent", calling(child["id"], args={"n": 3}, **{"async": True}))
+    ended = await api.run(parent["id"], wait=20)
+    assert ended["out"]["state"] == "RUN"
+    play = await api.wait_for(ended["out"]["playId"], "DONE")
+    assert play["out"] == {"n": 3}
+
+
+async def test_17_1_a_child_out_of_time_fails_the_step_and_is_cancelled(api: Api) -> None:
+    child = await api.create_flow("Endless child", FAR)
+    parent = await api.create_flow("Impatient parent", calling(child["id"], timeout=1))
+    ended = await api.run(parent["id"], wait=20)
+    step = (await api.layers_of(ended["playId"]))["call"]
+    assert (ended["errorCode"], step["errorCode"]) == ("TIMEOUT", "TIMEOUT")
+    play = await api.wait_for(step["out"]["playId"], "FAIL")
+    assert play["error"] == "CANCELLED"
+
+
+async def test_17_1_a_cancel_reaches_the_children_and_theirs(api: Api) -> None:
+    leaf = await api.create_flow("Leaf", FAR)
+    branch = await api.create_flow("Branch", calling(leaf["id"]))
+    root = await api.create_flow("Root", calling(branch["id"]))
+    started = await api.run(root["id"])
+    await api.wait_for(started["playId"], "WAIT")
+    below = await _only_play(api, branch["id"], "WAIT")
+    lowest = await _only_play(api, leaf["id"], "WAIT")
+    await api.delete(f"/api/plays/{started['playId']}")
+    for play_id in (started["playId"], below, lowest):
+        assert (await api.wait_for(play_id, "FAIL"))["error"] == "CANCELLED"
+
+
+async def test_17_1_a_disabled_or_unknown_child_fails_the_step(api: Api) -> None:
+    child = await api.create_flow("Switched off", ECHO, enabled=False)
+    for flow, code in ((child["id"], "FLOW_DISABLED"), ("0" * 24, "FLOW_NOT_FOUND")):
+        parent = await api.create_flow(f"Parent of {code}", calling(flow))
+        ended = await api.run(parent["id"], wait=20)
+        assert (ended["state"], ended["errorCode"]) == ("FAIL", code)
+
+
+async def test_17_1_flows_call_each_other_ten_deep_at_most(api: Api) -> None:
+    flow = await api.create_flow("Mirror")
+    await api.add_layer(flow["id"], **calling(flow["id"]))
+    ended = await api.run(flow["id"], wait=30)
+    assert ended["state"] == "FAIL"
+    plays = await api.get(f"/api/flows/{flow['id']}/plays?size=50")
+    assert plays["total"] == 11
+
+
+# ── 11 the global error flow ────────────────────────────────────────────────────────────────────────
+
+
+async def test_11_the_error_flow_starts_once_with_what_is_known(api: Api) -> None:
+    handler = await api.create_flow(
+        "Handler", {"ref": "seen", "appId": "var", "args": {"values": {"all": "{{ $prev.args }}"}}}
+    )
+    flow = await api.create_flow("Guarded", BROKEN, execution={"onFailFlowId": handler["id"]})
+    ended = await api.run(flow["id"], {"n": 1}, wait=20)
+    play_id = await _only_play(api, handler["id"], "DONE")
+    play = await api.get(f"/api/plays/{play_id}")
+    assert (play["trigger"], play["parentPlayId"]) == ("error", ended["playId"])
+    told = play["args"]
+    assert {key: told[key] for key in ("playId", "flowId", "flowName", "ref", "state", "args")} == {
+        "playId": ended["playId"],
+        "flowId": flow["id"],
+        "flowName": "Guarded",
+        "ref": "bad",
+        "state": "FAIL",
+        "args": {"n": 1},
+    }
+    assert told["layers"] == {"bad": {"state": "FAIL", "out": None}}
+
+
+async def test_11_an_error_flow_that_fails_starts_nothing(api: Api) -> None:
+    last = await api.create_flow("Never", ECHO)
+    handler = await api.create_flow("Broken handler", BROKEN, execution={"onFailFlowId": last["id"]})
+    flow = await api.create_flow("Guarded badly", BROKEN, execution={"onFailFlowId": handler["id"]})
+    await api.run(flow["id"], wait=20)
+    await _only_play(api, handler["id"], "FAIL")
+    assert (await api.get(f"/api/flows/{last['id']}/plays"))["total"] == 0
+
+
+async def test_11_a_cancel_does_not_start_the_error_flow(api: Api) -> None:
+    handler = await api.create_flow("Not for cancels", ECHO)
+    flow = await api.create_flow("Cancelled", FAR, execution={"onFailFlowId": handler["id"]})
+    started = await api.run(flow["id"])
+    await api.wait_for(started["playId"], "WAIT")
+    await api.delete(f"/api/plays/{started['playId']}")
+    await api.wait_for(started["playId"], "FAIL")
+    assert (await api.get(f"/api/flows/{handler['id']}/plays"))["total"] == 0
+
+
+async def test_11_a_flow_cannot_be_its_own_error_flow(api: Api) -> None:
+    flow = await api.create_flow("Ouroboros", ECHO)
+    body = {"execution": {"onFailFlowId": flow["id"]}}
+    answer = await api.call("PUT", f"/api/flows/{flow['id']}", body)
+    assert answer.status == 400
+
+
+# ── 10 limits ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_10_plays_above_the_limit_are_deferred_and_start_in_order(api: Api) -> None:
+    flow = await api.create_flow("One at a time", PAUSE, execution={"maxConcurrent": 1})
+    first = await api.run(flow["id"])
+    await api.wait_for(first["playId"], "RUN", "WAIT")
+    second = await api.run(flow["id"], wait=5)
+    third = await api.run(flow["id"], wait=5)
+    assert (second["state"], third["state"]) in {("DEFERRED", "DEFERRED"), ("DONE", "DEFERRED")}
+    waiting = await api.get(f"/api/plays/{third['playId']}")
+    assert waiting["state"] != "DEFERRED" or waiting["startedAt"] is None
+    ended = [await api.wait_for(play["playId"], "DONE") for play in (first, second, third)]
+    assert [play["startedAt"] for play in ended] == sorted(play["startedAt"] for play in ended)
+    assert all(before["completedAt"] <= after["completedAt"] for before, after in itertools.pairwise(ended))
+
+
+async def test_10_a_deferred_play_can_be_cancelled(api: Api) -> None:
+    flow = await api.create_flow("Blocked", FAR, execution={"maxConcurrent": 1})
+    holder = await api.run(flow["id"])
+    await api.wait_for(holder["playId"], "WAIT")
+    waiting = await api.run(flow["id"], wait=5)
+    assert waiting["state"] == "DEFERRED"
+    await api.delete(f"/api/plays/{waiting['playId']}")
+    play = await api.wait_for(waiting["playId"], "FAIL")
+    assert (play["error"], play["startedAt"]) == ("CANCELLED", None)
+    await api.delete(f"/api/plays/{holder['playId']}")
+    await api.wait_for(holder["playId"], "FAIL")
+
+
+async def test_10_a_hundred_plays_pass_a_limit_of_eight(api: Api) -> None:
+    flow = await api.create_flow("Eight at a time", ECHO, execution={"maxConcurrent": 8})
+    started = await asyncio.gather(*(api.run(flow["id"], {"n": n}) for n in range(100)))
+    for play in started:
+        assert (await api.wait_for(play["playId"], "DONE"))["state"] == "DONE"
+
+
+async def _only_play(api: Api, flow_id: str, *states: str) -> str:
+    async def found() -> str | None:
+        plays = (await api.get(f"/api/flows/{flow_id}/plays"))["data"]
+        reached = [play["id"] for play in plays if play["state"] in states]
+        return reached[0] if len(plays) == 1 and reached else None
+
+    play_id: str = await eventually(found)
+    return play_id
