@@ -19,7 +19,7 @@ from services.executor.play_snapshot import Base, is_readable, play_of
 
 PLANS_CACHED_MAX = 2_048
 # A play with no more commits than this is read whole, in one request.
-FIRST_PAGE_MESSAGES = 512
+FIRST_PAGE_MESSAGES = 64
 # On each commit of a play that has a snapshot: the stream sequence of the newest one, or HERE on the one that holds it.
 SNAPSHOT = "Headrace-Snapshot"
 HERE = "here"

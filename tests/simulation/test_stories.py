@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
+from libs.common.codec import Context, encode_message, source_of
 from libs.common.messages import play as m
 from libs.common.messages.flow import Flow, Layer
+from services.executor import commands
 from tests.builders import a_flow, a_layer
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.flows import COMPANY
 from tests.simulation.plans import Plan
 from tests.simulation.streams import PLAYS
-from tests.simulation.truth import Truth
+from tests.simulation.truth import Truth, Violated
 from tests.simulation.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
@@ -129,3 +131,25 @@ def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes
     world = World(seed, plan).run()
     end = the_play(world).commits[-1]
     assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0
+
+
+class OfANewerRelease(World):
+    """A world in which somebody sends a command that none of its executors knows."""
+
+    def _start(self, n: int, times: int) -> None:
+        super()._start(n, times)
+        context = Context(source=source_of(COMPANY, "f0"), subject="p0")
+        known = encode_message(m.CancelPlay(at=EPOCH), id="newer", context=context)
+        unknown = known.replace(b"play.cancel.v1", b"play.future.v1")
+        self.server.store(self._keys[n].command("release"), unknown, {})
+
+
+def test_a_command_of_a_newer_release_is_left_to_an_executor_that_knows_it() -> None:
+    with pytest.raises(Violated, match=r"not at rest .*: release at 2 is not acknowledged$"):
+        played(a_touch(), world=OfANewerRelease)
+
+
+def test_a_command_that_nobody_ever_knows_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "UNKNOWN_DELIVERIES_MAX", 3)
+    world = played(a_touch(), world=OfANewerRelease)
+    assert the_play(world).play.status == "DONE"

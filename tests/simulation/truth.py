@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.codec import Commit, decode_commit, decode_message
+from libs.common.codec import Commit, UnknownType, decode_commit, decode_message
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play
 from services.executor.modules.contract import Step
@@ -143,7 +143,11 @@ class Laws(Observer):
         if truth is None:
             truth = self.plays[key.play_id] = Truth(key=key)
         if kept.subject.startswith("cmd."):
-            envelope = decode_message(kept.data)
+            try:
+                envelope = decode_message(kept.data)
+            except UnknownType:
+                truth.commands[kept.sequence] = (last, "of a newer release", None)
+                return
             truth.commands[kept.sequence] = (last, envelope.id, envelope.data)
             if last == "cancel" and truth.cancelled_at is None:
                 truth.cancelled_at = self.loop.time()

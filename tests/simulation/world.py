@@ -193,7 +193,7 @@ class World:
             mock.patch.object(commands_module, "Drive", self.drive),
             mock.patch.object(play_snapshot, "HISTORY_BYTES_MIN", 600 if self.plan.short else 524_288),
             mock.patch.object(play_snapshot, "HISTORY_PER_SNAPSHOT", 0 if self.plan.short else 2),
-            mock.patch.object(history, "FIRST_PAGE_MESSAGES", 2 if self.plan.short else 512),
+            mock.patch.object(history, "FIRST_PAGE_MESSAGES", 2 if self.plan.short else 64),
             mock.patch.object(group, "ALONE_MAX", 1 if self.plan.batches else group.ALONE_MAX),
             mock.patch.object(group, "BATCH_MIN", 2 if self.plan.batches else group.BATCH_MIN),
         ):
