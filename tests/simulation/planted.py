@@ -263,12 +263,6 @@ async def _ack_at_once(self: Commands, *args: Any, **kwargs: Any) -> Any:
 _drive = Commands._drive
 
 
-def _nobody_else_acks(given: Any, state: Play) -> bool:
-    """R15: a command drives under a message on which somebody else may have decided to acknowledge it."""
-    del given, state
-    return False
-
-
 async def _control_slot_kept(self: App, delivery: Delivery) -> None:
     """R14, C16: a control command that drives keeps its slot until the play ends."""
     assert self._commands is not None
@@ -336,10 +330,6 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R12 nobody looks at the log": ("quiet", swap(Drive, "look", _look_away)),
     "R13 take-over after the end": ("", swap(commands_module, "receive", _receive_after_the_end)),
     "R14 control slot kept": ("gates", swap(App, "_handle_control", _control_slot_kept)),
-    "R15 a refused message drives": (
-        "stale",
-        swap(commands_module, "_may_be_acked_by_others", _nobody_else_acks),
-    ),
     "C1 redelivery taken for done": ("", swap(play_commands, "_receive_running", _redelivery_is_acked)),
     "C5 never fenced": ("sharp", swap(Journal, "_check_epoch", _never_fenced)),
     "D3 no optimistic lock": ("", swap(bus_module.Bus, "append", _no_expectation)),

@@ -282,8 +282,7 @@ class Laws(Observer):
         again = [later for later, (_, known, _) in truth.commands.items() if known == id]
         if verb != "start" and max(again) > kept.sequence:
             # The same command stands in a later message as well, which is held to all of this.
-            drives_now = play.driver is not None and play.driver.sequence == kept.sequence
-            if drives_now and play.status == "RUN":
+            if play.driver is not None and play.driver.sequence == kept.sequence and play.status == "RUN":
                 self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
             return
         if not play.begun:
