@@ -201,6 +201,20 @@ def five_step_play() -> tuple[m.Event, ...]:
     return (started(), *steps, m.PlayCompleted(at=at(3), state="DONE", out={"answer": 42}))
 
 
+def looping_play(items: int = 3) -> tuple[m.Event, ...]:
+    """Return the events of a play of one loop with one pure step."""
+    iterator: dict[str, Any] = {"ref": "loop", "layer_id": "layer-loop"}
+    opened = m.LayerIterating(at=at(1), **iterator, items=list(range(items)), collects=("body",))
+    body: list[m.Event] = []
+    for index in range(items):
+        body += [
+            layer_done("body", 1, out=index, iteration=(index,)),
+            m.ItemEnded(at=at(2), **iterator, iteration=(index,)),
+        ]
+    end = m.PlayCompleted(at=at(3), state="DONE", out=items - 1)
+    return (started(), opened, *body, layer_done("loop", announced=True), end)
+
+
 async def rows(dsn: str, sql: str, *args: Any) -> list[dict[str, Any]]:
     """Return what a statement finds in the live schema."""
     connection = await asyncpg.connect(dsn, server_settings={"search_path": "headrace"})

@@ -8,7 +8,7 @@ import pytest
 
 from libs.common import codec, ids, subjects
 from libs.common.messages import play as m
-from libs.common.messages.query import GetPlay, ListPlayLayers, ListPlays, ListStalePlays
+from libs.common.messages.query import GetPlay, ListPlayLayers, ListPlays, ListStalePlays, Page
 from services.store import projector
 from services.store.database import lock_key
 from tests.fixtures.nats import NatsServer
@@ -20,6 +20,7 @@ from tests.integration.store_parts import (
     eventually,
     five_step_play,
     layer_done,
+    looping_play,
     rows,
     running_store,
     started,
@@ -39,6 +40,22 @@ async def test_a_play_is_visible_from_the_moment_its_start_was_stored(nats_url: 
     assert shown["flowVersion"] == 3
     assert (shown["trigger"], shown["scheduleId"]) == ("schedule", "s1")
     assert (shown["startedAt"], shown["duration"], shown["out"]) == (None, None, None)
+
+
+async def test_a_step_in_a_loop_is_shown_once_for_each_item(nats_url: str, database: str) -> None:
+    async with running_store(nats_url, database) as store:
+        play = PlayLog(store.bus)
+        await play.request()
+        sequence = await play.commit("DONE", *looping_play(items=12))
+        wish = ListPlayLayers(
+            company_id=COMPANY, play_id=play.id, after={STREAM: sequence}, ref="body", page=Page(1, 10)
+        )
+        page = await store.query("play", wish)
+
+    assert page["total"] == 12
+    assert [(step["iteration"], step["out"], step["id"]) for step in page["data"]] == [
+        (index, index, ids.derived_id(play.id, f"body:{index}")) for index in (10, 11)
+    ]
 
 
 async def test_a_play_that_ended_in_one_commit_is_shown_whole(nats_url: str, database: str) -> None:
