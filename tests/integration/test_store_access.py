@@ -12,7 +12,7 @@ from libs.common.bus import Bus
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid, Unauthorized
 from libs.common.health import Health
-from libs.common.messages.access import LogIn, LogOut, SessionClosed, SessionOpened
+from libs.common.messages.access import LogIn, LogOut, SessionClosed, SessionOpened, SessionRefused
 from services.store.app import App
 from services.store.domain.access import FIRST_COMPANY_ID, admin_id
 from tests.integration.store_parts import EMAIL, PASSWORD, T0, Store, config_of, rows, running_store
@@ -57,7 +57,10 @@ async def test_a_wrong_password_and_an_unknown_email_are_refused_alike(nats_url:
             with pytest.raises(Unauthorized) as caught:
                 await store.command("session", command)
             said.add(caught.value.message)
-        assert await store.bus.last(subjects.DEFINITIONS, subjects.session(DIGEST)) is None
+        # What is noted of it opens nothing.
+        noted = await store.bus.load(subjects.DEFINITIONS, subjects.session(DIGEST))
+        kinds = {type(codec.last_event(stored.data).data) for stored in noted}
+        assert kinds <= {SessionRefused}
 
     assert said == {"email or password is wrong"}
 
