@@ -1,7 +1,7 @@
 """What commits refer to and what snapshots hold, checked at the moment they are stored (designs D13 and D16)."""
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from tests.simulation.server import Server
 
 
-class NotDurable(Exception):
+class _NotDurable(Exception):
     """A message refers to a value whose bytes are not stored."""
 
 
-def whole(server: "Server", commit: Commit) -> Commit:
-    """Return a commit with its big values in their places. Raises NotDurable."""
+def whole(server: "Server", commit: Commit) -> tuple[Commit, str]:
+    """Return a commit with its big values in their places, and the digest of one that is not stored, else ""."""
+    try:
+        return _whole(server, commit), ""
+    except _NotDurable as error:
+        return commit, str(error)
+
+
+def comes_again(commands: dict[int, tuple[str, str, Any]], sequence: int) -> bool:
+    """Tell whether the command at this place stands in a later message as well."""
+    return any(later > sequence and known[1] == commands[sequence][1] for later, known in commands.items())
+
+
+def _whole(server: "Server", commit: Commit) -> Commit:
     company_id = company_of(commit.source)
     events = []
     for event in commit.events:
@@ -35,7 +47,7 @@ def _value(server: "Server", company_id: str, ref: PayloadRef) -> object:
     chunks = server.streams[PAYLOADS].select(payload_chunks(company_id, ref.digest))
     data = b"".join(chunk.data for chunk in chunks)
     if hashlib.sha256(data).hexdigest() != ref.digest:
-        raise NotDurable(ref.digest)
+        raise _NotDurable(ref.digest)
     return msgspec.json.decode(data)
 
 

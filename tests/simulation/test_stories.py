@@ -145,7 +145,7 @@ class OfANewerRelease(World):
 
 
 def test_a_command_of_a_newer_release_is_left_to_an_executor_that_knows_it() -> None:
-    with pytest.raises(Violated, match=r"not at rest .*: release at 2 is not acknowledged$"):
+    with pytest.raises(Violated, match=r"not at rest .*release at 2 is not acknowledged$"):
         played(a_touch(), world=OfANewerRelease)
 
 

@@ -155,12 +155,10 @@ class Laws(Observer):
             self._timer_set(truth, decode_message(kept.data).data)
         elif kept.subject.startswith("evt."):
             assert self.server is not None
-            try:
-                commit = memory.whole(self.server, decode_commit(kept.data, sequence=kept.sequence))
-            except memory.NotDurable as error:
-                self.fail("D13", key.play_id, f"a commit refers to a value that is not durable: {error}")
-            else:
-                self._committed(truth, commit, last)
+            commit, missing = memory.whole(self.server, decode_commit(kept.data, sequence=kept.sequence))
+            if missing:
+                self.fail("D13", key.play_id, f"a commit refers to a value that is not durable: {missing}")
+            self._committed(truth, commit, last)
 
     def _timer_set(self, truth: Truth, wake: m.WakePlay) -> None:
         waits_for_time = truth.play.status == "WAIT" and truth.play.wait_until is not None
@@ -279,9 +277,8 @@ class Laws(Observer):
         _, id, command = truth.commands[kept.sequence]
         if play.ended:
             return
-        again = [later for later, (_, known, _) in truth.commands.items() if known == id]
-        if verb != "start" and max(again) > kept.sequence:
-            # The same command stands in a later message as well, which is held to all of this.
+        if verb != "start" and memory.comes_again(truth.commands, kept.sequence):
+            # It stands in a later message as well, which is held to all of this.
             if play.driver is not None and play.driver.sequence == kept.sequence and play.status == "RUN":
                 self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
             return
