@@ -18,7 +18,7 @@ from services.scheduler.commands import Commands
 from services.scheduler.fires import Fires
 from services.scheduler.schedule_log import ScheduleLog
 from services.scheduler.server_clock import ServerClock
-from services.scheduler.sweep import carry_over, remind, sweep
+from services.scheduler.sweep import carry_over, release, remind, sweep
 
 QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
@@ -101,6 +101,7 @@ class App:
                 )
                 if carried:
                     log.info("plays_carried_over", count=carried)
+                await release(self._bus, now=self._clock.now(), shards=self._config.shards)
                 reminded = await remind(self._bus, self._log, now=self._time.now())
                 if reminded:
                     log.warning("schedules_reminded", count=reminded)

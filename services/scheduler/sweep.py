@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from libs.common import metrics, rpc, subjects
 from libs.common.bus import Bus
 from libs.common.codec import Context, encode_message, source_of
-from libs.common.messages.play import CarryOverPlay, RevivePlay
+from libs.common.messages.play import CarryOverPlay, ReleasePlay, RevivePlay
 from libs.common.messages.query import ListOverdueSchedules, ListStalePlays, OverdueSchedule, StalePlay
 from libs.common.subjects import ScheduleKey
 from services.scheduler.schedule_log import ScheduleLog, fire_id
@@ -13,6 +13,7 @@ from services.scheduler.schedule_log import ScheduleLog, fire_id
 STALE_AFTER_S = 600
 SWEEP_PLAYS_MAX = 1_000
 OVERDUE_AFTER_S = 60
+IN_LINE_AFTER_S = 30
 SWEEP_SCHEDULES_MAX = 1_000
 APPEND_DEADLINE_S = 5.0
 
@@ -55,6 +56,25 @@ async def carry_over(bus: Bus, *, now: datetime, shards: int, log_days: float) -
         await bus.append(key.command("carry"), data, id=id, deadline_s=APPEND_DEADLINE_S)
         metrics.CARRIED.inc()
     return len(parked)
+
+
+async def release(bus: Bus, *, now: datetime, shards: int) -> int:
+    """Send a release command to the first play in line of each flow: its limit may have been raised, or lifted.
+
+    Returns how many. A play that has no slot yet stays where it is.
+    Raises Unavailable when the store or NATS does not answer.
+    """
+    before = now - timedelta(seconds=IN_LINE_AFTER_S)
+    query = ListStalePlays(before=before, limit=SWEEP_PLAYS_MAX, in_line=True)
+    waiting = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
+    window = int(now.timestamp() // IN_LINE_AFTER_S)
+    for play in waiting:
+        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
+        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
+        id = f"release-{play.play_id}-sweep-{window}"
+        data = encode_message(ReleasePlay(at=now), id=id, context=context)
+        await bus.append(key.command("release"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+    return len(waiting)
 
 
 async def remind(bus: Bus, schedules: ScheduleLog, *, now: datetime) -> int:

@@ -130,10 +130,23 @@ class Queries:
 
     async def list_stale_plays(self, query: ListStalePlays) -> list[StalePlay]:
         """Return plays of all companies in RUN, or parked, without a commit since a time, the longest silent first."""
+        if query.in_line:
+            return await self._first_in_line(query)
         # The words of the partial indexes, so that they are found.
         where = "state in ('WAIT', 'ON_HOLD', 'DEFERRED')" if query.parked else "state = 'RUN'"
         rows = await self._database.rows(
             f"select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2",  # noqa: S608
+            query.before,
+            max(0, min(query.limit, STALE_PLAYS_MAX)),
+        )
+        return [StalePlay(company_id=r["company_id"], flow_id=r["flow_id"], play_id=r["id"]) for r in rows]
+
+    async def _first_in_line(self, query: ListStalePlays) -> list[StalePlay]:
+        rows = await self._database.rows(
+            """
+            select distinct on (company_id, flow_id) company_id, flow_id, id from plays
+            where state = 'DEFERRED' and changed_at < $1 order by company_id, flow_id, created_at, id limit $2
+            """,
             query.before,
             max(0, min(query.limit, STALE_PLAYS_MAX)),
         )

@@ -183,6 +183,19 @@ async def test_10_a_deferred_play_can_be_cancelled(api: Api) -> None:
     await api.wait_for(holder["playId"], "FAIL")
 
 
+async def test_10_a_raised_limit_lets_in_who_waits(api: Api) -> None:
+    flow = await api.create_flow("Widened", FAR, execution={"maxConcurrent": 1})
+    holder = await api.run(flow["id"])
+    await api.wait_for(holder["playId"], "WAIT")
+    waiting = await api.run(flow["id"], wait=5)
+    await api.put(f"/api/flows/{flow['id']}", {"execution": {"maxConcurrent": 3}})
+    next_one = await api.run(flow["id"])
+    plays = [holder["playId"], waiting["playId"], next_one["playId"]]
+    for play_id in plays:
+        await api.wait_for(play_id, "WAIT")
+        await api.delete(f"/api/plays/{play_id}")
+
+
 async def test_10_a_hundred_plays_pass_a_limit_of_eight(api: Api) -> None:
     flow = await api.create_flow("Eight at a time", ECHO, execution={"maxConcurrent": 8})
     started = await asyncio.gather(*(api.run(flow["id"], {"n": n}) for n in range(100)))

@@ -81,6 +81,7 @@ class ListStalePlays(
     before: datetime
     limit: int
     parked: bool = False
+    in_line: bool = False  # only the first of each flow that waits for a slot
 
 
 class StalePlay(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
