@@ -262,6 +262,8 @@ async def test_stale_plays_of_all_companies_are_found(nats_url: str, database: s
         sequence = await PlayLog(store.bus).commit("RUN", started(1000))
         await store.query("play", ListPlays(company_id=COMPANY, after={STREAM: sequence}))
         stale = await store.query("play", ListStalePlays(before=at(500), limit=10))
+        in_line = await store.query("play", ListStalePlays(before=at(500), limit=10, in_line=True))
+        assert in_line == []
 
     assert [play["playId"] for play in stale] == [silent.id, other.id]
     assert stale[1]["companyId"] == "c" * 24

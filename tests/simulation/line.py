@@ -17,8 +17,10 @@ class Lines:
         self.queued = 0
         self._fail = fail
 
-    def stored(self, kept: Kept) -> None:
-        """Take in a commit of a lane."""
+    def stored(self, kept: Kept) -> bool:
+        """Take in a commit of a lane; tell whether this message is one."""
+        if not kept.subject.startswith("evt.lane."):
+            return False
         name = kept.subject.rpartition(".")[0]
         lane = self.lanes.setdefault(name, Lane())
         held, waited = set(lane.holders), set(lane.queue)
@@ -29,6 +31,7 @@ class Lines:
             self._fail(
                 "slots", min(new), f"{len(lane.holders)} of {lane.limit.slots} slots of {name} are taken"
             )
+        return True
 
     def unfinished(self) -> list[str]:
         """Return which lanes are not empty."""

@@ -135,8 +135,7 @@ class Laws(Observer):
     # ── what is stored ──────────────────────────────────────────────────────────────────────────────
 
     def stored(self, kept: Kept) -> None:
-        if kept.subject.startswith("evt.lane."):
-            self.lines.stored(kept)
+        if self.lines.stored(kept):
             return
         key, last = parse_play(kept.subject)
         truth = self.plays.get(key.play_id)
@@ -334,8 +333,6 @@ class Laws(Observer):
             self.commits += 1
             if self.commits in self.commit_hits:
                 self.commit_hits[self.commits](process)
-
-    # ── effects ─────────────────────────────────────────────────────────────────────────────────────
 
     def effect_begins(self, run: EffectRun, runs: list[EffectRun]) -> None:
         """Check I3 and I4 for a run that starts now."""
