@@ -11,10 +11,12 @@ from libs.common.messages.payload import PayloadRef
 from libs.common.subjects import PAYLOADS, payload_chunks
 from services.executor.play import Play
 from services.executor.play_snapshot import play_of
+from tests.simulation.streams import PLAYS
 from tests.spec import without_memory
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
+    from tests.simulation.streams import Kept
 
 
 class _NotDurable(Exception):
@@ -29,9 +31,18 @@ def whole(server: "Server", commit: Commit) -> tuple[Commit, str]:
         return commit, str(error)
 
 
-def comes_again(commands: dict[int, tuple[str, str, Any]], sequence: int) -> bool:
-    """Tell whether the command at this place stands in a later message as well."""
-    return any(later > sequence and known[1] == commands[sequence][1] for later, known in commands.items())
+def was_sent_anew(server: "Server", commands: dict[int, tuple[str, str, Any]], kept: "Kept") -> bool:
+    """Tell whether an executor stored this command again, and the new message is not acknowledged yet.
+
+    Only what comes a second time is stored again, so never before `ack_wait` is over; a plain duplicate comes at once.
+    """
+    id, messages = commands[kept.sequence][1], server.streams[PLAYS].messages
+    unacked = {sequence for consumer in server.consumers.values() for sequence in consumer.unacked}
+    return any(
+        known[1] == id and later in unacked and messages[later].at >= kept.at + server.ack_wait_s
+        for later, known in commands.items()
+        if later > kept.sequence
+    )
 
 
 def _whole(server: "Server", commit: Commit) -> Commit:

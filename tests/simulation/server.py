@@ -64,6 +64,7 @@ class Server:
         self.random = random
         self.weather = weather
         self.observer = observer
+        self.ack_wait_s = ack_wait_s
         self.cluster = cluster
         self.generation = 0
         self.is_down = False

@@ -1,6 +1,8 @@
 """Worlds written by hand: single courses of events that have to end in one way."""
 
+import asyncio
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -8,13 +10,16 @@ from libs.common.codec import Context, encode_message, source_of
 from libs.common.messages import play as m
 from libs.common.messages.flow import Flow, Layer
 from services.executor import commands
+from services.executor.journal import publish_timer
 from tests.builders import a_flow, a_layer
-from tests.simulation.clockwork import EPOCH
+from tests.simulation.clockwork import EPOCH, PROCESS, Process
 from tests.simulation.flows import COMPANY
 from tests.simulation.plans import Plan
 from tests.simulation.streams import PLAYS
 from tests.simulation.truth import Truth, Violated
-from tests.simulation.world import World
+from tests.simulation.world import ACK_WAIT_S, World
+
+NEVER = (10**6, 1, None)  # a fault that no world lives to see: until the trouble is over others may happen
 
 pytestmark = pytest.mark.usefixtures("quiet_log")
 
@@ -153,3 +158,49 @@ def test_a_command_that_nobody_ever_knows_is_given_up(monkeypatch: pytest.Monkey
     monkeypatch.setattr(commands, "UNKNOWN_DELIVERIES_MAX", 3)
     world = played(a_touch(), world=OfANewerRelease)
     assert the_play(world).play.status == "DONE"
+
+
+class AskerFrozenBeforeHisAck(World):
+    """A world in which whoever refuses a revive is frozen just before he says so, and the play's driver dies."""
+
+    def run(self) -> World:
+        """Play the world to its rest. Raises Violated."""
+        with mock.patch.object(commands, "publish_timer", self._then_freeze):
+            return super().run()
+
+    async def _then_freeze(self, *of_timer: Any) -> None:
+        await publish_timer(*of_timer)
+        asker = PROCESS.get()
+        driver = next((one for one in self.executors if self.laws.drives.get("p0") and _drives(one)), None)
+        if asker is None or driver is None or driver is asker or self.faults["stall"]:
+            return
+        self._stall(asker, 2 * ACK_WAIT_S)
+        # After a heartbeat, and before the revive comes again: so it comes before the start does.
+        self.loop.call_later(ACK_WAIT_S - 0.3, self.crash, driver, context=self.loop.server_context)
+        # Nothing of a frozen process runs past its next await.
+        await asyncio.sleep(0)
+
+
+def _drives(process: Process) -> bool:
+    return any(drive in drives for drives, drive in process.drives)
+
+
+def asked_by_a_frozen_one() -> World:
+    plan = {"executors": 4, "revives": [(3.4, 0)], "hits": [NEVER]}
+    return played(a_touch(ms=30_000), world=AskerFrozenBeforeHisAck, **plan)
+
+
+def test_a_command_that_somebody_refused_drives_only_as_a_new_message() -> None:
+    world = asked_by_a_frozen_one()
+    assert (the_play(world).play.status, world.faults["stall"], world.faults["crash"]) == ("DONE", 1, 1)
+    (taken_over,) = resumes(world)
+    sent = [at for at, (verb, _, _) in the_play(world).commands.items() if verb == "revive"]
+    assert (taken_over.reason, len(sent), taken_over.driver.sequence) == ("revive", 2, sent[1])
+
+
+def test_a_refusal_that_comes_late_takes_a_drivers_safety_net_without_a_new_message() -> None:
+    with (
+        mock.patch.object(commands, "_may_be_acked_by_others", return_value=False),
+        pytest.raises(Violated, match=r"^I1: revive acknowledged while it drives"),
+    ):
+        asked_by_a_frozen_one()

@@ -276,10 +276,14 @@ class Laws(Observer):
         _, id, command = truth.commands[kept.sequence]
         if play.ended:
             return
-        if verb != "start" and memory.comes_again(truth.commands, kept.sequence):
-            # It stands in a later message as well, which is held to all of this.
-            if play.driver is not None and play.driver.sequence == kept.sequence and play.status == "RUN":
-                self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
+        drives = play.driver is not None and play.driver.sequence == kept.sequence
+        if drives and play.status == "RUN":
+            self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
+        if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
+            self.fail("I1", key.play_id, "parked without a timer")
+        assert self.server is not None
+        if memory.was_sent_anew(self.server, truth.commands, kept):
+            # The new message is still to be acknowledged, and held to what follows.
             return
         if not play.begun:
             if verb == "start" or (
@@ -287,11 +291,6 @@ class Laws(Observer):
             ):
                 self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
             return
-        drives = play.driver is not None and play.driver.sequence == kept.sequence
-        if drives and play.status == "RUN":
-            self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
-        if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
-            self.fail("I1", key.play_id, "parked without a timer")
         self._check_decided(truth, verb, id, command)
 
     def _check_decided(self, truth: Truth, verb: str, id: str, command: Any) -> None:
