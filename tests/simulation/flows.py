@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
+from libs.common.messages.approval import Approval
 from libs.common.messages.flow import Execution, Flow, Layer, Retry
 from services.executor.modules.contract import (
     EffectModule,
@@ -29,6 +30,7 @@ THEMES = {
     "long": ("slow", "touch", "touch", "hangs for ever"),
     "race": ("second", "second", "approved"),
     "gates": ("gate",),
+    "operated": ("touch", "flaky", "fails", "approved", "ruled", "ruled", "delay"),
     "two waits": ("long delay",),
     "loops": ("note", "touch", "touch", "flaky", "delay", "approved", "hangs"),
 }
@@ -110,6 +112,15 @@ def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:
     return _flow(flow_id, layers, random.choice((0, 0, 0, 0, 25)))
 
 
+def _rules(random: Random) -> Approval:
+    return Approval(
+        count=random.choice((1, 1, 2, 3)),
+        timeout=random.choice((0, 1, 3, 8, 20)),
+        on_timeout=random.choice(("approve", "decline", "escalate")),
+        remind_every_seconds=random.choice((0, 0, 5)),
+    )
+
+
 def _loop_layers(random: Random, flow_id: str) -> list[Layer]:
     """Return a loop of one to three steps, maybe with another loop in it, each gathered, and a step after it."""
     kinds = THEMES["loops"]
@@ -159,7 +170,7 @@ def _flow(flow_id: str, layers: list[Layer], timeout: int) -> Flow:
     )
 
 
-def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -> Layer:  # noqa: C901 - a table
+def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -> Layer:  # noqa: C901, PLR0912 - a table
     fields: dict[str, Any] = {"app_id": "touch"}
     match kind:
         case "note":
@@ -190,6 +201,10 @@ def _a_layer(random: Random, flow_id: str, index: int, number: int, kind: str) -
             fields["args"] = {"ms": random.choice((400, 900, 1_700, 2_500))}
         case "approved":
             fields |= {"app_id": "note", "needs_approval": True}
+        case "ruled":
+            fields |= {"needs_approval": True, "approval": _rules(random)}
+        case "fails":
+            fields["args"] = {"ms": 10, "fails": random.choice((1, 9))}
         case "gate":
             fields |= {"args": {"hangs": True}, "timeout": 300, "needs_approval": True}
         case "hangs for ever":

@@ -50,6 +50,22 @@ class Items:
             case m.LayerStarted() | m.LayerWaiting() | m.LayerRetrying():
                 self._under_way.add((event.ref, event.iteration))
 
+    def begin_anew(self, refs: tuple[str, ...]) -> Callable[[str], bool]:
+        """Forget what a retry begins anew: these steps, and all items with a loop; tell which names of runs that is."""
+        with_items = any(name.partition(":")[0] in refs for name in self.loops)
+
+        def is_anew(name: str) -> bool:
+            ref, _, item = name.partition(":")
+            return ref in refs or (with_items and bool(item))
+
+        self.loops = {name: loop for name, loop in self.loops.items() if not is_anew(name)}
+        self.outs = {
+            ref: {at: out for at, out in outs.items() if not is_anew(m.run_name(ref, at))}
+            for ref, outs in self.outs.items()
+        }
+        self._under_way = {(ref, at) for ref, at in self._under_way if not is_anew(m.run_name(ref, at))}
+        return is_anew
+
     def _loop_around(self, iteration: Iteration) -> LoopSeen | None:
         # Loops at one level follow each other: the one that began last is the one that runs.
         outer = ".".join(map(str, iteration[:-1]))

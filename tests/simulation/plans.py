@@ -14,7 +14,7 @@ from tests.simulation.flows import COMPANY, THEMES, a_flow
 # answers and nudges, `race` and `gates` no fault at all but everybody at once.
 KINDS = (
     *("calm", "crash", "stall", "network", "restart", "stop", "all", "all"),
-    *("sharp", "sharp", "late", "deaf", "quiet", "crowd", "race", "gates", "loops"),
+    *("sharp", "sharp", "late", "deaf", "quiet", "crowd", "race", "gates", "loops", "operated"),
 )
 WEATHERS = (
     "append_lost",
@@ -46,6 +46,9 @@ class Plan(msgspec.Struct, kw_only=True):
     approve_times: int = 1
     look_s: float = 2.0  # how long at most between two looks for pending approvals
     revives: list[tuple[float, int]] = []
+    holds: list[tuple[float, int, int]] = []  # when, which play, how many messages
+    resumes: float = 0.5  # how likely a held play is resumed each time somebody looks
+    retries: int = 0  # how often people retry a play that failed
     # Of processes. From when, which executor, after how many handles; stalls: for how long.
     crashes: list[tuple[float, int, int]] = []
     stalls: list[tuple[float, int, int, float]] = []
@@ -72,6 +75,8 @@ def draw(seed: int, kind: str = "") -> Plan:
     random = Random(seed)
     drawn = random.choice(KINDS)
     plan = _of_kind(drawn if kind in {"", "short"} else kind, random)
+    if drawn not in _FAMILIES and kind not in _FAMILIES:
+        _operate(plan, Random(f"operate {seed}"))
     plan.short = kind == "short" or Random(f"short {seed}").random() < SHORT_SHARE
     return plan
 
@@ -191,6 +196,33 @@ def _loops(random: Random) -> Plan:
     return plan
 
 
+def _operate(plan: Plan, random: Random) -> None:
+    """Let people hold and retry plays, in some worlds."""
+    if random.random() < 0.25:
+        plan.holds = [_hold(random, at, n) for at, n, _ in plan.starts]
+    if random.random() < 0.25:
+        plan.retries = random.choice((1, 2))
+
+
+def _hold(random: Random, at: float, n: int) -> tuple[float, int, int]:
+    later = random.choice((0.0, 0.002, random.uniform(0, 1), random.uniform(0, 20)))
+    return at + later, n, random.choice((1, 1, 2))
+
+
+def _operated(random: Random) -> Plan:
+    """Plays that people hold, decide on, let go on and retry, while processes are frozen or lost."""
+    plan = _cast(random, random.randint(1, 2), "operated")
+    plan.cancels = plan.cancels if random.random() < 0.3 else []
+    plan.holds = [_hold(random, at, n) for at, n, _ in plan.starts for _ in range(random.choice((0, 1, 2)))]
+    plan.resumes, plan.look_s = random.choice((0.1, 0.5)), random.choice((0.6, 2.0))
+    plan.approvals = random.choice((0.1, 0.4, 0.9))
+    plan.retries = random.choice((0, 1, 2))
+    for _ in range(random.choice((0, 0, 1, 2))):
+        length_s = None if random.random() < 0.5 else random.uniform(12, 24)
+        plan.commit_hits.append((random.randint(1, 12), random.choice((1, 2, 3, 4)), length_s))
+    return plan
+
+
 def _gates(random: Random) -> Plan:
     """Plays that hang once they were approved, and are cancelled: control commands must still get through."""
     plan = _cast(random, 3, "gates")
@@ -236,6 +268,7 @@ _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "race": _race,
     "gates": _gates,
     "loops": _loops,
+    "operated": _operated,
     "sharp": _sharp,
     "late": _late,
     "stale": _stale,

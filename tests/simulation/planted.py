@@ -29,6 +29,7 @@ from services.executor.effects import Effects
 from services.executor.journal import Fenced, Journal, Redecide
 from services.executor.play import Play
 from tests.simulation.planted_loops import LOOPS
+from tests.simulation.planted_operated import OPERATED
 from tests.simulation.planting import Planted, swap
 
 # ── conflicts ───────────────────────────────────────────────────────────────────────────────────────
@@ -313,6 +314,7 @@ _append_chunk = Payloads._append
 # By name: the bug, and the kind of world that is made for it ("" for any).
 PLANTED: dict[str, tuple[str, Planted]] = {
     **LOOPS,
+    **OPERATED,
     "R1 own commit not recognised": ("deaf", swap(Journal, "_reconcile", _reconcile_without_own)),
     "R2 outcome computed again": ("race", swap(Journal, "_keep", _keep_nothing)),
     "R3 any redelivery fences": ("all", swap(play_commands, "_receive_running", _any_redelivery_fences)),

@@ -50,5 +50,5 @@ def test_the_worlds_hold_everything_that_can_go_wrong() -> None:
         faults += World(seed).run().faults
     assert set(faults) >= {
         "append_ack_lost", "append_delayed", "append_lost", "ack_lost", "crash", "late", "nudge_lost", "outage",
-        "pull_lost", "read_lost", "restart", "revive", "stall", "stop", "wake_twice",
+        "hold", "pull_lost", "read_lost", "restart", "retry", "revive", "stall", "stop", "wake_twice",
     }  # fmt: skip

@@ -141,12 +141,12 @@ def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes
 class OfANewerRelease(World):
     """A world in which somebody sends a command that none of its executors knows."""
 
-    def _start(self, n: int, times: int) -> None:
-        super()._start(n, times)
+    def definition_of(self, n: int) -> int:
         context = Context(source=source_of(COMPANY, "f0"), subject="p0")
         known = encode_message(m.CancelPlay(at=EPOCH), id="newer", context=context)
         unknown = known.replace(b"play.cancel.v1", b"play.future.v1")
-        self.server.store(self._keys[n].command("release"), unknown, {})
+        self.loop.call_soon(self.server.store, self.people.keys[n].command("release"), unknown, {})
+        return super().definition_of(n)
 
 
 def test_a_command_of_a_newer_release_is_left_to_an_executor_that_knows_it() -> None:

@@ -8,22 +8,25 @@ I5 no accepted command is dropped   I6 each fact once
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from libs.common.codec import Commit, UnknownType, decode_commit, decode_message
 from libs.common.messages import play as m
+from libs.common.messages.approval import has_voted
 from libs.common.subjects import PlayKey, parse_play
-from services.executor.modules.contract import Step
-from services.executor.play import Play, evolve_commit, run_of
+from services.executor.play import Play, apply, evolve, run_of
 from services.executor.play_levels import Iteration, runs
 from tests.simulation import memory
-from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
+from tests.simulation.clockwork import EPOCH, Process, SimLoop
 from tests.simulation.items import Items
 from tests.simulation.line import Lines
+from tests.simulation.operated import Operated
 from tests.simulation.server import Observer, Server
 from tests.simulation.streams import Kept
+from tests.simulation.touched import EffectRun
 
 WOKEN_LATE_S_MAX = 75.0
 CANCELLED_LATE_S_MAX = 4.0  # a heartbeat is ack_wait/3 apart, and then there is the abandoned step
@@ -45,66 +48,9 @@ class Truth(msgspec.Struct, kw_only=True):
     retries: set[tuple[str, int]] = set()
     facts: set[tuple[str, str]] = set()
     items: Items = msgspec.field(default_factory=Items)
+    operated: Operated = msgspec.field(default_factory=Operated)
     cancelled_at: float | None = None
     timer: str = ""  # the wait whose timer was set last
-
-
-class EffectRun(msgspec.Struct, kw_only=True):
-    """One run of an effect."""
-
-    play_id: str
-    ref: str
-    iteration: Iteration
-    attempt: int
-    epoch: int
-    drive: Any
-    process: Process
-    began_at: float
-    ended: bool = False
-
-    @property
-    def name(self) -> str:
-        """Return what tells this step, in a loop of this item, from all others of its play."""
-        return m.run_name(self.ref, self.iteration)
-
-
-def iteration_of(step: Step) -> Iteration:
-    """Return for which item of its loops a step runs, by its idempotency key."""
-    item = step.idempotency_key.removeprefix(f"{step.play_id}:{step.ref}").removeprefix(":")
-    return tuple(map(int, item.split("."))) if item else ()
-
-
-class Effects:
-    """Every run of every effect."""
-
-    def __init__(self, laws: "Laws", loop: SimLoop) -> None:
-        self.runs: list[EffectRun] = []
-        self._laws = laws
-        self._loop = loop
-
-    def begin(self, step: Step) -> EffectRun:
-        """Write down that an effect starts, and check that it may."""
-        process = PROCESS.get()
-        assert process is not None
-        drive = DRIVE.get()
-        run = EffectRun(
-            play_id=step.play_id,
-            ref=step.ref,
-            iteration=iteration_of(step),
-            attempt=step.attempt,
-            epoch=drive.epoch,
-            drive=drive,
-            process=process,
-            began_at=self._loop.time(),
-        )
-        if process.state != "ghost":
-            self.runs.append(run)
-            self._laws.effect_begins(run, self.runs)
-        return run
-
-    def end(self, run: EffectRun) -> None:
-        """Write down that an effect ended by itself."""
-        run.ended = True
 
 
 class Laws(Observer):
@@ -168,12 +114,13 @@ class Laws(Observer):
     def _committed(self, truth: Truth, commit: Commit, state: str) -> None:
         play, play_id = truth.play, truth.key.play_id
         if play.ended:
-            self.fail("I2", play_id, f"{[type(e).__name__ for e in commit.events]} after {play.status}")
+            truth.operated.check_after_end(truth, commit, partial(self._fail_of, play_id))
         if any(known.id == commit.id for known in truth.commits):
             self.fail("I6", play_id, "one commit twice")
+        apply(play, commit.causation_id)
         for event in commit.events:
             self._event(truth, commit, event)
-        evolve_commit(play, commit)
+            evolve(play, event)
         if trouble := memory.differs(commit, play):
             self.fail("D16", play_id, trouble)
         truth.commits.append(commit)
@@ -184,9 +131,13 @@ class Laws(Observer):
 
     def _event(self, truth: Truth, commit: Commit, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912
         play, play_id = truth.play, truth.key.play_id
+        fail = partial(self._fail_of, play_id)
+        truth.operated.see(play, commit, event, fail)
         if isinstance(event, m.LayerEvent):
-            truth.items.see(event, lambda law, text: self.fail(law, play_id, text))
+            truth.items.see(event, fail)
         match event:
+            case m.PlayRetried():
+                self._retried(truth, event)
             case m.PlayStarted():
                 if play.epoch:
                     self.fail("I6", play_id, "started twice")
@@ -194,11 +145,16 @@ class Laws(Observer):
                 if event.epoch != play.epoch + 1:
                     self.fail("I4", play_id, f"epoch {event.epoch} after {play.epoch}")
                 self._resumed(truth, event)
-            case m.CancelRequested() | m.ApprovalDecided():
-                fact = (commit.causation_id, type(event).__name__)
-                if fact in truth.facts:
-                    self.fail("I6", play_id, f"the fact of {commit.causation_id} twice")
-                truth.facts.add(fact)
+            case m.ApprovalDecided(by=""):
+                pass  # by its time: one driver may see several of them
+            case (
+                m.CancelRequested()
+                | m.ApprovalDecided()
+                | m.ApprovalVoted()
+                | m.HoldRequested()
+                | m.HoldLifted()
+            ):
+                self._fact(truth, commit, event)
             case m.LayerCompleted() | m.LayerFailed():
                 name = m.run_name(event.ref, event.iteration)
                 if name in truth.ended_refs:
@@ -225,6 +181,22 @@ class Laws(Observer):
             case _:
                 pass
 
+    def _fact(self, truth: Truth, commit: Commit, event: m.PlayEvent) -> None:
+        fact = (commit.causation_id, type(event).__name__)
+        if fact in truth.facts:
+            self.fail("I6", truth.key.play_id, f"the fact of {commit.causation_id} twice")
+        truth.facts.add(fact)
+
+    def _retried(self, truth: Truth, event: m.PlayRetried) -> None:
+        """What begins anew may end again, count its failures again, and be cancelled."""
+        is_anew = truth.items.begin_anew(event.refs)
+        truth.ended_refs = {name: how for name, how in truth.ended_refs.items() if not is_anew(name)}
+        truth.retries = {(name, attempt) for name, attempt in truth.retries if not is_anew(name)}
+        truth.cancelled_at = None
+
+    def _fail_of(self, play_id: str, law: str, text: str) -> None:
+        self.fail(law, play_id, text)
+
     def _cancelled(self, truth: Truth, took_s: float) -> None:
         f = self.faults
         troubled = f["stall"] or f["crash"] or f["stop"] or f["restart"] or f["read_lost"] or f["append_lost"]
@@ -235,7 +207,7 @@ class Laws(Observer):
     def _resumed(self, truth: Truth, event: m.PlayResumed) -> None:
         play, play_id = truth.play, truth.key.play_id
         before, now = play.driver, event.driver
-        parked = play.status in {"WAIT", "DEFERRED"}
+        parked = play.status in {"WAIT", "DEFERRED", "ON_HOLD"}
         if parked == (event.reason in {"redelivery", "revive", "resume"}):
             self.fail("I4", play_id, f"resumed for {event.reason} in {play.status}")
         if event.reason == "wake":
@@ -287,15 +259,18 @@ class Laws(Observer):
             return
         if not play.begun:
             if verb == "start" or (
-                verb == "cancel" and any(v == "start" for v, _, _ in truth.commands.values())
+                verb in {"cancel", "hold"} and any(v == "start" for v, _, _ in truth.commands.values())
             ):
                 self.fail("I5", key.play_id, f"{verb} acknowledged before the play began")
             return
-        self._check_decided(truth, verb, id, command)
+        truth.operated.check_acked(truth, kept.sequence, verb, id, partial(self._fail_of, key.play_id))
+        # What the end absorbed before a retry is not held against the play that goes on.
+        if kept.sequence > truth.operated.retried_at:
+            self._check_decided(truth, verb, id, command)
 
     def _check_decided(self, truth: Truth, verb: str, id: str, command: Any) -> None:
         play, play_id = truth.play, truth.key.play_id
-        if verb == "cancel" and play.cancelled_by is None:
+        if verb == "cancel" and play.cancelled_by is None and id not in play.applied:
             self.fail("I5", play_id, "cancel acknowledged, and forgotten")
         if verb == "wake" and play.status == "WAIT" and command.wait_id == play.wait_id:
             self.fail("I1", play_id, "the wake of the wait at hand acknowledged, and forgotten")
@@ -303,6 +278,7 @@ class Laws(Observer):
             for _, iteration, run in runs(play):
                 meant = (command.layer_id, command.iteration) == (run.layer_id, iteration)
                 waits = run.waits_for == "approval" and run.approval is None and meant
+                waits = waits and not has_voted(run.gate, command.by)
                 if waits and command.at > self._waiting_since(truth, run.layer_id, iteration):
                     self.fail("I5", play_id, "approval of a waiting step acknowledged, and forgotten")
 
@@ -354,7 +330,8 @@ class Laws(Observer):
                 run.play_id,
                 f"attempt {run.attempt} of step {run.name} runs although its failure is durable",
             )
-        others = [r for r in runs if r is not run and r.play_id == run.play_id]
+        since = truth.operated.retried_epoch
+        others = [r for r in runs if r is not run and r.play_id == run.play_id and r.epoch >= since]
         same = [r for r in others if r.name == run.name and r.attempt == run.attempt]
         if any(r.epoch == run.epoch for r in same):
             self.fail(

@@ -9,35 +9,34 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, cast
 from unittest import mock
 
 from libs.common import group, ids
-from libs.common.codec import Context, encode_message, source_of
+from libs.common.codec import Context, encode_message
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
 from libs.common.health import Health
-from libs.common.messages import play as m
 from libs.common.messages.flow import FlowCreated
 from libs.common.payloads import Payloads
-from libs.common.subjects import PlayKey, definition, play_key
+from libs.common.subjects import definition, play_key
 from services.executor import commands as commands_module
 from services.executor import history, play_snapshot
 from services.executor.app import App
 from services.executor.drive import Drive
 from services.executor.modules.contract import Services
-from services.executor.play_levels import Iteration
 from services.executor.plays import Plays
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
 from tests.simulation.flows import COMPANY, registry
 from tests.simulation.network import PAYLOAD_BYTES_MAX, SimBus, Weather
+from tests.simulation.people import People
 from tests.simulation.plans import Plan, draw
 from tests.simulation.server import Server
 from tests.simulation.streams import PLAYS
-from tests.simulation.truth import Effects, Laws, Truth, Violated
+from tests.simulation.touched import Effects
+from tests.simulation.truth import Laws, Violated
 
 ACK_WAIT_S = 10.0
 TROUBLE_S = 45.0
@@ -93,8 +92,8 @@ class World:
         self.executors: list[Process] = []
         self.graveyard: list[Process] = []
         self._names = itertools.count()
-        self._keys: list[PlayKey] = []
         self._ids = Random(f"ids {seed}")
+        self.people = People(self)
         self._calm = False
         self._helpers: list[asyncio.Task[None]] = []
 
@@ -144,31 +143,36 @@ class World:
             self._spawn(self._skew(n))
         await asyncio.sleep(BOOT_S)
         plan = self.plan
-        self._at(0.0, *[(at, self._start, n, times) for at, n, times in plan.starts])
-        self._at(0.0, *[(at, self._cancel, n) for at, n in plan.cancels])
-        self._at(0.0, *[(at, self._revive, n) for at, n in plan.revives])
+        self._at(0.0, *[(at, self.people.start, n, times) for at, n, times in plan.starts])
+        self._at(0.0, *[(at, self.people.cancel, n) for at, n in plan.cancels])
+        self._at(0.0, *[(at, self.people.revive, n) for at, n in plan.revives])
+        self._at(0.0, *[(at, self.people.hold, n, times) for at, n, times in plan.holds])
         self._at(0.0, *[(at, self._arm_crash, n, handles) for at, n, handles in plan.crashes])
         self._at(0.0, *[(at, self._arm_stall, n, handles, s) for at, n, handles, s in plan.stalls])
         self._at(0.0, *[(at, self._stop, n) for at, n in plan.stops])
         self._at(0.0, *[(at, self._restart_server, s, forget_s) for at, s, forget_s in plan.restarts])
         self.laws.hits = {touch: self._hit(handles, s) for touch, handles, s in plan.hits}
         self.laws.commit_hits = {commit: self._hit(handles, s) for commit, handles, s in plan.commit_hits}
-        approver = asyncio.create_task(self._approve_pending())
-        last_at = max((at for at, *_ in plan.starts), default=0.0)
+        people = asyncio.create_task(self._look_after_plays())
+        last_at = max((at for at, *_ in [*plan.starts, *plan.holds]), default=0.0)
         await asyncio.sleep(TROUBLE_S if plan.troubled else last_at + SETTLE_S)
         self._calm = self.weather.calm = True
         for process in self.executors:
             process.trips.clear()
             process.go_on()
         await self._rest()
-        approver.cancel()
+        people.cancel()
 
     async def _rest(self) -> None:
         give_up_at = self.loop.time() + REST_S
-        while unfinished := self.laws.unfinished():
+        while unfinished := self._unfinished():
             if self.loop.time() > give_up_at:
                 raise Violated(f"I1: not at rest {REST_S:g} s after the last fault: {'; '.join(unfinished)}")
             await asyncio.sleep(SETTLE_S)
+
+    def _unfinished(self) -> list[str]:
+        to_retry = [f"play {truth.key.play_id} is to be retried" for truth in self.people.to_retry()]
+        return [*self.laws.unfinished(), *to_retry]
 
     def _at(self, base_s: float, *events: tuple[Any, ...]) -> None:
         for at, act, *args in events:
@@ -337,58 +341,16 @@ class World:
             )
             self.server.store(definition("flow", COMPANY, flow.id), data, {})
         for n, flow in enumerate(self.plan.flows):
-            self._keys.append(play_key(COMPANY, flow.id, f"p{n}", shards=1))
-
-    def _send(self, key: PlayKey, verb: str, command: m.Command, id: str, *, times: int = 1) -> None:
-        if self.server.is_down:
-            self.loop.call_later(0.5, lambda: self._send(key, verb, command, id, times=times))
-            return
-        context = Context(source=source_of(key.company_id, key.flow_id), subject=key.play_id)
-        for _ in range(times):
-            # Without a message id: a repeat beyond the duplicate window is stored again.
-            self.server.store(key.command(verb), encode_message(command, id=id, context=context), {})
-
-    def _now(self) -> Any:
-        return EPOCH + timedelta(seconds=self.loop.time())
+            self.people.keys.append(play_key(COMPANY, flow.id, f"p{n}", shards=1))
 
     def definition_of(self, n: int) -> int:
         """Return the definition that the n-th play is pinned to."""
         return n + 1
 
-    def _start(self, n: int, times: int) -> None:
-        command = m.StartPlay(
-            at=self._now(), definition=self.definition_of(n), flow_version=1, args={"n": n}, seed=f"seed {n}"
-        )
-        self._send(self._keys[n], "start", command, f"start-{n}", times=times)
-
-    def _cancel(self, n: int) -> None:
-        self._send(
-            self._keys[n],
-            "cancel",
-            m.CancelPlay(at=self._now(), by="somebody"),
-            f"cancel-{n}",
-            times=self.plan.cancel_times,
-        )
-
-    def _revive(self, n: int) -> None:
-        self.faults["revive"] += 1
-        self._send(self._keys[n], "revive", m.RevivePlay(at=self._now()), f"revive-{n}")
-
-    async def _approve_pending(self) -> None:
-        for look in itertools.count():
+    async def _look_after_plays(self) -> None:
+        for number in itertools.count():
             await asyncio.sleep(self.random.uniform(0.3, self.plan.look_s))
-            for truth in list(self.laws.plays.values()):
-                for layer_id, iteration in self.laws.pending_approvals(truth):
-                    if self.random.random() < self.plan.approvals:
-                        self._approve(truth, layer_id, iteration, look)
-
-    def _approve(self, truth: Truth, layer_id: str, iteration: Iteration, look: int) -> None:
-        decision: m.Decision = "declined" if self.random.random() < self.plan.declines else "approved"
-        command = m.ApprovePlay(
-            at=self._now(), layer_id=layer_id, iteration=iteration, decision=decision, by="somebody"
-        )
-        id = f"approve-{truth.key.play_id}-{m.run_name(layer_id, iteration)}-{look}"
-        self._send(truth.key, "approve", command, id, times=self.plan.approve_times)
+            self.people.look(number)
 
 
 _REGISTRY = registry()
