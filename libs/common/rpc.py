@@ -8,7 +8,8 @@ import structlog
 
 from libs.common import trace
 from libs.common.bus import Bus, Message, Subscription
-from libs.common.errors import HeadraceError, Invalid, Problem, Unavailable
+from libs.common.connection import ANSWER_BYTES_MAX
+from libs.common.errors import HeadraceError, Invalid, Problem, TooLarge, Unavailable
 from libs.common.messages.query import Reply
 
 T = TypeVar("T")
@@ -43,13 +44,20 @@ async def serve(
     """Answer the requests of a tagged union `requests` on a subject, each kind by its handler.
 
     A handler returns the data (a struct, JSON value, or a whole Reply) or raises; a HeadraceError goes back as
-    itself, anything else as INTERNAL_ERROR, logged with its trace.
+    itself, anything else as INTERNAL_ERROR, logged with its trace; an answer that cannot be carried becomes TooLarge.
     """
     decode = msgspec.json.Decoder(requests).decode
 
     async def answer(message: Message) -> bytes:
         with trace.continued(f"serve {subject}", message.headers.get("traceparent", "")):
-            return msgspec.json.encode(await _reply(message))
+            data = msgspec.json.encode(await _reply(message))
+        if len(data) <= ANSWER_BYTES_MAX:
+            return data
+        log.warning("answer_too_large", subject=subject, bytes=len(data))
+        text = (
+            f"the answer has {len(data)} bytes, and at most {ANSWER_BYTES_MAX} can be carried: ask for less"
+        )
+        return msgspec.json.encode(Reply(problem=Problem.of(TooLarge(text))))
 
     async def _reply(message: Message) -> Reply:
         try:

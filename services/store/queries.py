@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import msgspec
+from msgspec import UNSET
 
 from libs.common import subjects
 from libs.common.bus import Bus
@@ -24,16 +25,21 @@ from libs.common.messages.query import (
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.store.database import Database, Row
 from services.store.domain.names import is_permanent_id
+from services.store.page_values import LIST, STEP, page_of
 from services.store.progress import Progress
 
 AFTER_WAIT_S_MAX = 1.0
 PAGE_SIZE_MAX = 1_000
 PAGE_NUMBER_MAX = 10_000_000
 STALE_PLAYS_MAX = 10_000
-_PLAY_COLUMNS = """
-    id, flow_id, state, created_at, started_at, completed_at, failed_at, args, out, error, error_code, failed_ref,
+_PLAY_BARE = """
+    id, flow_id, state, created_at, started_at, completed_at, failed_at, error, error_code, failed_ref,
     flow_version, trigger, parent_play_id, schedule_id, hold, replay_of, retries
 """
+_PLAY_COLUMNS = f"{_PLAY_BARE}, args, out, false as args_truncated, false as out_truncated"
+_LAYER_BARE = (
+    "ref, layer_id, state, started_at, completed_at, error, error_code, attempts, approval, reused, iteration"
+)
 
 
 class Queries:
@@ -82,7 +88,7 @@ class Queries:
     # ── plays ───────────────────────────────────────────────────────────────────────────────────────
 
     async def list_plays(self, query: ListPlays) -> Rows:
-        """Return a page of a company's plays, newest first."""
+        """Return a page of a company's plays, newest first, without values that are too big for it."""
         await self._caught_up(query)
         args: list[Any] = [query.company_id]
         where = "from plays where company_id = $1"
@@ -98,10 +104,8 @@ class Queries:
                 args.append(value)
                 where += f" and {condition}${len(args)}"
         limit, offset = _page(query.page)
-        rows = await self._database.rows(
-            f"select {_PLAY_COLUMNS} {where} order by created_at desc, id desc limit {limit} offset {offset}",
-            *args,
-        )
+        page = f"select {_PLAY_BARE}, args, out {where} order by created_at desc, id desc limit {limit} offset {offset}"
+        rows = await self._database.rows(page_of(page, _PLAY_BARE, "args", "out", room=LIST), *args)
         total = await self._count(f"select count(*) {where}", args, rows, query.page)
         return Rows([_play(row) for row in rows], total)
 
@@ -111,20 +115,18 @@ class Queries:
         return _play(await self._play_row(query.company_id, query.play_id, _PLAY_COLUMNS))
 
     async def list_play_layers(self, query: ListPlayLayers) -> Rows:
-        """Return a page of the recorded steps of a play in their order. Raises NotFound (PLAY_NOT_FOUND)."""
+        """Return a page of the recorded steps of a play in their order, without values that are too big for it.
+
+        Raises NotFound (PLAY_NOT_FOUND).
+        """
         await self._caught_up(query)
         await self._play_row(query.company_id, query.play_id, "id")
         where = "from layers where play_id = $1 and ($2::text is null or ref = $2)"
         args = (query.play_id, _text(query.ref))
         limit, offset = _page(query.page)
-        rows = await self._database.rows(
-            f"""
-            select ref, layer_id, state, started_at, completed_at, out, error, error_code, attempts, approval,
-                reused, iteration
-            {where} order by "order", ref, iteration limit {limit} offset {offset}
-            """,
-            *args,
-        )
+        page = f"""select {_LAYER_BARE}, out {where} order by "order", ref, iteration limit {limit} offset {offset}"""
+        room = LIST if query.ref is None else STEP
+        rows = await self._database.rows(page_of(page, _LAYER_BARE, "out", room=room), *args)
         total = await self._count(f"select count(*) {where}", args, rows, query.page)
         return Rows([_layer(query.play_id, row) for row in rows], total)
 
@@ -226,6 +228,8 @@ def _play(row: Row) -> PlayView:
         duration=_duration_ms(row),
         args=cast("dict[str, Any]", _raw(row["args"] or "{}")),
         out=_raw(row["out"]),
+        args_truncated=row["args_truncated"] or UNSET,
+        out_truncated=row["out_truncated"] or UNSET,
         error=row["error"],
         error_code=row["error_code"],
         failed_ref=row["failed_ref"],
@@ -249,6 +253,7 @@ def _layer(play_id: str, row: Row) -> PlayLayerView:
         completed_at=row["completed_at"],
         duration=_duration_ms(row),
         out=_raw(row["out"]),
+        out_truncated=row["out_truncated"] or UNSET,
         error=row["error"],
         error_code=row["error_code"],
         attempts=row["attempts"],

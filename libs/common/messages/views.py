@@ -4,13 +4,17 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from libs.common.messages.play import Hold
 from libs.common.messages.schedule import Schedule
 
 
 class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A play (spec flow8 section 8); `duration` in milliseconds, null until it ended."""
+    """A play (spec flow8 section 8); `duration` in milliseconds, null until it ended.
+
+    A page of a list leaves out big values, and says so: `argsTruncated`, `outTruncated`. The play itself has them.
+    """
 
     id: str
     flow_id: str
@@ -32,12 +36,15 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     hold: Hold | None = None
     replay_of: str | None = None
     retries: int = 0
+    args_truncated: bool | UnsetType = UNSET
+    out_truncated: bool | UnsetType = UNSET
 
 
 class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One step of a play; `layer_id` is the flowlet's id (Q22).
 
     In a loop `iteration` is the number of the item, in nested loops the list of numbers, the outermost first.
+    A list of several steps leaves out big outputs, and says so (`outTruncated`); one named by `ref` has them.
     """
 
     id: str
@@ -54,6 +61,7 @@ class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     approval: dict[str, Any] | None = None
     iteration: int | list[int] | None = None
     reused: bool = False
+    out_truncated: bool | UnsetType = UNSET
 
 
 class BackfillView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
