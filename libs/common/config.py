@@ -69,7 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     storage_root: str = ""
     storage_file_bytes_max: int = 104_857_600
     storage_company_bytes_max: int = 10_737_418_240
-    jobs_auth: str = ""
+    jobs_auth: Literal["loopback", "required", "open"] = "loopback"
     registration: Literal["open", "closed"] = "open"
     access_token_s: int = 3_600
     refresh_token_days: float = 30.0

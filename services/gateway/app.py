@@ -13,6 +13,7 @@ from libs.common.health import Check, Health
 from services.gateway.channels.channels import Channels
 from services.gateway.cors import Origins
 from services.gateway.flow_like import hub as hubs
+from services.gateway.flow_like import jobs_door
 from services.gateway.flow_like import table as flow_like
 from services.gateway.flow_like.hub import Hub
 from services.gateway.mcp.door import Door
@@ -109,6 +110,7 @@ class App:
         self._sites.append(site)
         await self._channels.start()
         self._mcp.start()
+        jobs_door.warn(config)
         log.info("listening", host=config.host, port=self.port)
 
     async def stop(self) -> None:

@@ -24,6 +24,7 @@ class Definition(NamedTuple):
     sequence: int
     enabled: bool
     deleted: bool
+    group_id: str | None = None
 
 
 def plausible(text: str) -> bool:
@@ -82,7 +83,7 @@ def _definition(envelope: codec.Envelope, sequence: int) -> Definition:
     event = envelope.data
     assert isinstance(event, FlowEvent), f"{envelope.type} among flows"
     flow = event.flow
-    return Definition(flow.id, flow.version, sequence, flow.enabled, flow.deleted)
+    return Definition(flow.id, flow.version, sequence, flow.enabled, flow.deleted, flow.group_id)
 
 
 def _owner(envelope: codec.Envelope, _sequence: int) -> str:

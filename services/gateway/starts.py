@@ -8,7 +8,9 @@ from libs.common import codec, ids, subjects, trace
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Refused, Unavailable
+from libs.common.messages.origin import Origin
 from libs.common.messages.play import TERMINAL, PlayFailed, PlayWaiting, StartPlay, Trigger
+from libs.common.messages.play_commands import RunMode
 from libs.common.payloads import Payloads
 from services.gateway.definitions import Definition, Definitions
 from services.gateway.live import Live, Seen, Test, Waiter
@@ -29,6 +31,10 @@ class Start(NamedTuple):
     trigger: Trigger
     by: str = ""
     play_id: str = ""
+    origin: Origin = Origin()
+    mode: RunMode = ""
+    idempotency_key: str = ""
+    seed: str = ""
 
 
 class Outcome(NamedTuple):
@@ -166,7 +172,10 @@ class Starts:
             args=start.args,
             trigger=start.trigger,
             by=start.by,
-            seed=ids.random_seed(),
+            origin=start.origin,
+            mode=start.mode,
+            idempotency_key=start.idempotency_key,
+            seed=start.seed or ids.random_seed(),
         )
         command_id = f"start-{key.play_id}"
         context = codec.Context(

@@ -22,6 +22,9 @@ class ModuleInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     args_example: dict[str, Any]
     out_example: Any
     raw_args: tuple[str, ...] = ()
+    # What it belongs together with, and whether it can run in a process of its own.
+    family: str = ""
+    isolated: bool = False
 
 
 class ListModules(Query, frozen=True, kw_only=True, tag="module.list"):

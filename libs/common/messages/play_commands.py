@@ -11,6 +11,8 @@ from libs.common.messages.payload import PayloadRef
 
 PlayState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD"]
 Trigger = Literal["api", "schedule", "channel", "mcp", "subflow", "error", "job"]
+# How a caller of the second surface wants a play to run; empty for everybody else (spec flow-like section 11.3).
+RunMode = Literal["", "async", "sync", "stream", "isolated", "pool"]
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -71,6 +73,7 @@ class StartPlay(Deed, frozen=True, kw_only=True):
     parent: Parent | None = None
     depth: int = 0
     replay: Replay | None = None
+    mode: RunMode = ""
 
 
 class ChildEnded(Command, frozen=True, kw_only=True):

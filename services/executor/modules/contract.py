@@ -100,6 +100,8 @@ class Module(Generic[A]):
     version: ClassVar[int] = 1
     # Args whose `{{ .field }}` is meant for the module itself, not for the engine (spec flow8 section 17.2, Q33).
     raw_args: ClassVar[frozenset[str]] = frozenset()
+    # Whether it can run in a process of its own; only pure modules can, for the others work with `Services`.
+    isolated: ClassVar[bool] = False
 
 
 class PureModule(Module[A]):

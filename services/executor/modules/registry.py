@@ -108,6 +108,8 @@ def info(module: Module[Any]) -> ModuleInfo:
         args_example=module.args_example,
         out_example=module.out_example,
         raw_args=tuple(sorted(module.raw_args)),
+        family=type(module).__module__.rpartition(".")[2],
+        isolated=module.isolated,
     )
 
 
@@ -153,6 +155,8 @@ def _objection(kind: Any) -> str:
         kind.evaluate is PureModule.evaluate or inspect.iscoroutinefunction(kind.evaluate)
     ):
         return "a pure module has a plain method evaluate(args, step)"
+    if issubclass(kind, EffectModule) and kind.isolated:
+        return "a module with effects cannot be isolated: what it works with is in this process"
     if issubclass(kind, EffectModule) and not inspect.iscoroutinefunction(kind.run):
         return "a module with effects has an async method run(args, step, services)"
     unknown = kind.raw_args - encoded_names(kind.Args)

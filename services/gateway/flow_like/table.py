@@ -1,8 +1,12 @@
 """All endpoints of the second surface (spec flow-like section 11.3)."""
 
 from services.gateway.flow_like.auth import AuthRoutes
+from services.gateway.flow_like.board import BoardRoutes
+from services.gateway.flow_like.catalog import CatalogRoutes
+from services.gateway.flow_like.execution import ExecutionRoutes
 from services.gateway.flow_like.hub import Hub
 from services.gateway.flow_like.info import InfoRoutes
+from services.gateway.flow_like.jobs import JobRoutes
 from services.gateway.flow_like.limits import SignInLimits
 from services.gateway.flow_like.oauth import OAuthRoutes
 from services.gateway.flow_like.pat import PatRoutes
@@ -22,4 +26,8 @@ def routes(parts: Parts, hub: Hub) -> list[Route]:
         *OAuthRoutes(parts, hub, limits).routes(),
         *UserRoutes(parts, hub).routes(),
         *PatRoutes(parts).routes(),
+        *JobRoutes(parts).routes(),
+        *ExecutionRoutes(parts).routes(),
+        *BoardRoutes(parts).routes(),
+        *CatalogRoutes(parts, hub).routes(),
     ]
