@@ -4,14 +4,17 @@ Any content type is taken as JSON, as the documented samples need (spec flow8 se
 last one counts.
 """
 
+import asyncio
 import re
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
-from libs.common.errors import Invalid, TooLarge
+from libs.common.errors import HeadraceError, Invalid, TooLarge
 
+BODY_READ_S_MAX = 20.0
 NESTING_MAX = 100
 # What msgspec writes, and what Postgres and any client can read: signed or unsigned 64 bits.
 INTEGER_MIN = -(2**63)
@@ -28,20 +31,41 @@ _WORDS = {
 }  # fmt: skip
 
 
+class TooSlow(HeadraceError):
+    """The body did not come in time."""
+
+    status = 408
+    default_code = "REQUEST_TIMEOUT"
+
+
 async def read(request: web.BaseRequest, decoder: msgspec.json.Decoder[T], *, optional: bool = False) -> T:
     """Return the body as the decoder's struct; with `optional`, no body means `{}`.
 
-    Raises Invalid when it is no JSON object or a field does not fit, TooLarge above the configured limit.
+    Raises Invalid when it is no JSON object or a field does not fit, and what `received` raises.
     """
-    try:
-        data = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLarge("the request body is too large") from error
+    data = await received(request)
     if not data:
         if not optional:
             raise Invalid("the body is empty; a JSON object is expected")
         data = b"{}"
     return parse(data, decoder)
+
+
+async def received(request: web.BaseRequest) -> bytes:
+    """Return the bytes of a body, uncompressed.
+
+    Raises TooLarge above the configured limit, TooSlow after BODY_READ_S_MAX, Invalid when they are not encoded as
+    the headers say.
+    """
+    try:
+        async with asyncio.timeout(BODY_READ_S_MAX):
+            return await request.read()
+    except TimeoutError as error:
+        raise TooSlow(f"the body did not come within {BODY_READ_S_MAX:g} s") from error
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLarge("the request body is too large") from error
+    except (web.RequestPayloadError, PayloadEncodingError) as error:
+        raise Invalid("the body is not encoded as Content-Encoding and Transfer-Encoding say") from error
 
 
 def parse(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:

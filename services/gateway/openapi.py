@@ -29,6 +29,7 @@ ERRORS: Mapping[int, tuple[str, str]] = {
     401: ("UNAUTHORIZED", "No credential, or one that does not hold"),
     403: ("FORBIDDEN", "The caller's role does not allow it"),
     404: ("NOT_FOUND", "There is no such thing for this caller"),
+    408: ("REQUEST_TIMEOUT", "The body did not come in time"),
     409: ("CONFLICT", "The present state does not allow it"),
     413: ("PAYLOAD_TOO_LARGE", "The body is too large"),
     429: ("TOO_MANY_REQUESTS", "Too often, or too many at once"),
@@ -126,7 +127,7 @@ def _refusals(route: Route, told: Operation) -> list[int]:
     if told.parameters or told.body is not None:
         statuses.add(400)
     if told.body is not None:
-        statuses.add(413)
+        statuses |= {408, 413}
     if "{" in route.path:
         statuses.add(404)
     if told.permission or route.permission:

@@ -19,12 +19,17 @@ from aiohttp.web_protocol import RequestHandler
 
 from libs.common import metrics, trace
 from libs.common.config import Config
+from libs.common.errors import TooLarge
 from services.gateway import cors, problems
 from services.gateway.auth import Auth
+from services.gateway.bodies import TooSlow
 from services.gateway.flow_like import surface
 from services.gateway.routing import Call, Route, Router
 
+# Also how long a connection may take to send the head of its first request.
 KEEPALIVE_S = 75.0
+# Above the sockets and event streams that one gateway may have.
+CONNECTIONS_MAX = 20_000
 UNKNOWN_ROUTE = "unknown"
 
 # https://www.w3.org/TR/trace-context/#traceparent-header
@@ -80,6 +85,9 @@ class Server(web.Server):
         except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes an answer
             to_response = surface.to_response if second else problems.to_response
             response = to_response(error, route=route_name)
+            if isinstance(error, TooSlow | TooLarge):
+                # What is left of the body is not worth reading.
+                response.force_close()
         self._origins.allow(request, response, path)
         if second:
             surface.finish(request, response)
@@ -108,7 +116,14 @@ class Server(web.Server):
 
 
 class _Protocol(RequestHandler):
-    """Answers what is not even HTTP in the API's own error format."""
+    """One connection: past the limit it is closed, and what is not even HTTP is answered in the format of errors."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless there are too many."""
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > CONNECTIONS_MAX:
+            log.warning("connections_full", connections=CONNECTIONS_MAX)
+            transport.close()
 
     def handle_error(
         self,

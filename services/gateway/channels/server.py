@@ -16,8 +16,9 @@ from libs.common import metrics, trace
 from libs.common.clock import Clock
 from libs.common.errors import HeadraceError, NotFound, TooLarge, TooMany
 from libs.common.messages.channel import Channel
-from services.gateway import problems
+from services.gateway import bodies, problems
 from services.gateway.answers import reply
+from services.gateway.bodies import TooSlow
 from services.gateway.channels import request_args
 from services.gateway.channels.callers import Callers
 from services.gateway.channels.invocation import Invocation, http_answer
@@ -28,7 +29,6 @@ from services.gateway.channels.socket import ChannelSocket
 
 # Also how long a connection may take to send the head of its first request.
 KEEPALIVE_S = 20.0
-BODY_READ_S_MAX = 20.0
 CONNECTIONS_MAX = 2_000
 REQUESTS_AT_ONCE_MAX = 500
 SOCKETS_MAX = 1_000
@@ -36,13 +36,6 @@ HEADERS_MAX = 100
 ROUTE = "channel"
 
 log = structlog.get_logger(__name__)
-
-
-class TooSlow(HeadraceError):
-    """The body did not come in time."""
-
-    status = 408
-    default_code = "REQUEST_TIMEOUT"
 
 
 class TooManyHeaders(HeadraceError):
@@ -144,7 +137,7 @@ class ChannelServer(web.Server):
         await self._callers.check_token(channel, headers)
         found = find(channel, request.method, _path(request))
         seen.route_id = found.route.id
-        data = await _read(request)
+        data = await bodies.received(request)
         delivery = await self._callers.check_signature(channel, headers, data)
         args = _args(request, found, hide_token=channel.auth_mode == "header_token")
         args |= request_args.body_of(data, headers.get("Content-Type", ""))
@@ -202,16 +195,6 @@ class _Protocol(RequestHandler):
         response = problems.malformed(status, first_line)
         response.force_close()
         return response
-
-
-async def _read(request: web.BaseRequest) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_READ_S_MAX):
-            return await request.read()
-    except TimeoutError as error:
-        raise TooSlow(f"the body did not come within {BODY_READ_S_MAX:g} s") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLarge("the request body is too large") from error
 
 
 def _args(request: web.BaseRequest, found: Found, *, hide_token: bool) -> dict[str, Any]:

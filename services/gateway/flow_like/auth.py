@@ -198,9 +198,12 @@ class AuthRoutes:
         granted = await self._guarded(call, "", command)
         return await self._sign_ins.answer(granted, secret)
 
-    @operation(None, status=204)
+    @operation(None, status=204, refusals=(400,))
     async def _log_out(self, call: Call) -> web.Response:
-        """End the sign-in that the access token came of; its refresh token is over too."""
+        """End the sign-in that the access token came of; its refresh token is over too.
+
+        400 for a credential that came of no sign-in here: an API key, a personal access token or a session.
+        """
         caller = call.caller
         if not caller.grant_id:
             raise Invalid("this credential is no access token, and came of no sign-in here")

@@ -19,13 +19,14 @@ REQUEST_ID = "X-Request-Id"
 ERROR_ID = "X-Error-Id"
 TOTAL = "X-Total-Count"
 
-# Section 1.2; 405 and 413 are ours, for there is a word for everything.
+# Section 1.2; 405, 408 and 413 are ours, for there is a word for everything.
 CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
     409: "CONFLICT",
     410: "GONE",
     413: "PAYLOAD_TOO_LARGE",

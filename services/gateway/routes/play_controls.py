@@ -10,7 +10,7 @@ from libs.common.errors import Invalid, Refused, Unavailable
 from libs.common.messages import play as m
 from services.gateway import bodies
 from services.gateway.answers import PlayReplayed, PlayTold, reply
-from services.gateway.operations import operation
+from services.gateway.operations import Answer, operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
 from services.gateway.play_commands import APPEND_DEADLINE_S, PlayCommands, Told, note_of, shows
@@ -105,7 +105,14 @@ class PlayControlRoutes:
         )
         return self._answer(place, told, "retried it", "RUN")
 
-    @operation(PlayReplayed, status=201, body=_replay_fields, body_optional=True, refusals=(409,))
+    @operation(
+        PlayReplayed,
+        status=201,
+        also=(Answer(200, PlayReplayed, "The same `idempotencyKey` again: the play that there is"),),
+        body=_replay_fields,
+        body_optional=True,
+        refusals=(409,),
+    )
     async def _replay(self, call: Call) -> web.Response:
         """Run a play again as a new one.
 

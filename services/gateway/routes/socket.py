@@ -35,7 +35,7 @@ class SocketRoutes:
     @operation(
         status=101,
         query=(*WISHES, text("token", "An API key, for clients that can send no header")),
-        refusals=(400, 401, 403, 429),
+        refusals=(400, 401, 403, 404, 429),
         permission="read",
     )
     async def _open(self, call: Call) -> web.StreamResponse:

@@ -6,8 +6,10 @@ import json
 import pytest
 
 from libs.common import subjects
+from services.gateway import bodies, server
 from services.gateway.app import App
 from tests.e2e.api import Api
+from tests.e2e.hostile import request, send
 from tests.integration.gateway.conftest import COMPANY, FLOW, Log
 
 
@@ -84,6 +86,26 @@ async def test_a_body_may_be_as_large_as_configured_and_no_larger(api: Api) -> N
 )
 async def test_a_bad_body_is_400(api: Api, raw: bytes) -> None:
     assert await api.refused("POST", f"/api/flows/{FLOW}/run", raw=raw) == (400, "VALIDATION_ERROR")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    gateway: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_READ_S_MAX", 0.2)
+    cookie = b"Cookie: sid=" + b"s" * 43
+    said = await send(gateway.port, request(b"POST /api/flows", cookie, body=b"{", length=9))
+    assert (said.status, said.code) == (408, "REQUEST_TIMEOUT")
+
+
+async def test_connections_have_a_limit(gateway: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
+    open_ones = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
+    one_more, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    async with asyncio.timeout(5):
+        assert await one_more.read() == b""
+    for opened in (*(pair[1] for pair in open_ones), writer):
+        opened.close()
+        await opened.wait_closed()
 
 
 async def test_a_body_is_json_whatever_its_type_says(api: Api) -> None:
