@@ -33,9 +33,14 @@ class TooManyStates(AssertionError):
 
 
 def explore(
-    initial: S, moves: Callable[[S], Iterator[Move[S]]], good: Callable[[S], bool], *, states_max: int
+    initial: S,
+    moves: Callable[[S], Iterator[Move[S]]],
+    good: Callable[[S], bool],
+    *,
+    alike: Callable[[S], S],
+    states_max: int,
 ) -> Finding:
-    """Explore all states breadth first. Raises TooManyStates."""
+    """Explore all states breadth first, `alike` ones as one. Raises TooManyStates."""
     known: dict[S, int] = {initial: 0}
     order = [initial]
     came: list[tuple[int, str]] = [(-1, "")]
@@ -43,20 +48,25 @@ def explore(
     queue = deque([0])
     while queue:
         at = queue.popleft()
+        goes_on = False
         for move in moves(order[at]):
             if move.broken:
                 return Finding(len(order), move.broken, (*_way(came, at), move.label))
-            to = known.get(move.state)
+            state = alike(move.state)
+            to = known.get(state)
             if to is None:
                 if len(order) >= states_max:
                     raise TooManyStates(f"more than {states_max} states")
-                to = known[move.state] = len(order)
-                order.append(move.state)
+                to = known[state] = len(order)
+                order.append(state)
                 came.append((at, move.label))
                 before.append([])
                 queue.append(to)
             if move.fair:
+                goes_on = True
                 before[to].append(at)
+        if not goes_on and not good(order[at]):
+            return Finding(len(order), f"stuck: {order[at]}", _way(came, at))
     stuck = _first_stuck(before, (n for n, state in enumerate(order) if good(state)))
     if stuck is None:
         return Finding(len(order), "")

@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, kw_only=True):
     executors: int = 2
     cluster: bool = False
     slots: int = 4  # of each executor, for work
+    company_plays_max: int = 0
     batches: bool = False  # appends travel in atomic batches as soon as two wait
     flows: list[Flow]
     subflows: list[Flow] = []  # what their steps call

@@ -221,6 +221,7 @@ class World:
             drive_slots=self.plan.slots,
             control_slots=1,
             instance=process.name,
+            company_plays_max=self.plan.company_plays_max,
             payload_inline_bytes_max=4 if self.plan.short else 262_144,
         )
         process.app = self.app(

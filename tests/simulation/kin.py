@@ -1,0 +1,144 @@
+"""What must be true of plays that call plays when a world has come to rest, by the log alone (ADR 31).
+
+Each call starts one play, each result reaches the step that waits for it, whoever is waited for no longer is told to
+end, and each failure that has an error flow starts it once.
+"""
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from libs.common.codec import Commit
+from libs.common.messages import play as m
+from tests.simulation.truth import Truth, Violated
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+# How long the news of an end may take through crashes, stalls and redeliveries.
+TOLD_LATE_S_MAX = 120.0
+
+
+class Kin:
+    """The families of a world at rest."""
+
+    def __init__(self, world: "World") -> None:
+        self.flows = [*world.plan.flows, *world.plan.subflows]
+        self.plays = world.laws.plays
+        self.children: dict[str, list[Truth]] = defaultdict(list)
+        self.errors: Counter[str] = Counter()
+        self.calls = self.left = 0
+        for truth in self.plays.values():
+            start = _start(truth)
+            if start is None or not start.parent_play_id:
+                continue
+            if start.trigger == "error":
+                self.errors[start.parent_play_id] += 1
+            else:
+                self.children[start.parent_play_id].append(truth)
+
+    def check(self) -> None:
+        """Raise Violated where a law is broken."""
+        for truth in self.plays.values():
+            self._starts(truth)
+            self._calls(truth)
+            self._error_flow(truth)
+
+    def _starts(self, truth: Truth) -> None:
+        start = _start(truth)
+        if start is None:
+            return
+        starts = sum(verb == "start" for verb, _, _ in truth.commands.values())
+        if start.parent_play_id and starts != 1:
+            raise Violated(f"I6: play {truth.key.play_id} was started by {starts} messages")
+
+    def _calls(self, parent: Truth) -> None:
+        play_id = parent.key.play_id
+        for ref, started in Counter(_start_of(child).args["by"] for child in self.children[play_id]).items():
+            allowed = 1 + sum(name == ref for name, _ in parent.retries)
+            if started > allowed:
+                raise Violated(f"I6: {allowed} attempts of step {ref} of {play_id} started {started} plays")
+        waited: dict[str, tuple[str, Commit]] = {}
+        heard: dict[str, m.ChildReturned] = {}
+        for commit in parent.commits:
+            for event in commit.events:
+                match event:
+                    case m.LayerWaiting(child=m.ChildPlay()):
+                        self.calls += 1
+                        waited[event.ref] = event.child.play_id, commit
+                    case m.ChildReturned():
+                        self._result(play_id, event)
+                        heard[event.child_play_id] = event
+                    case m.LayerCompleted() | m.LayerFailed() | m.LayerRetrying() if event.ref in waited:
+                        child_id, since = waited.pop(event.ref)
+                        # What is given up in the commit that says who is waited for was never to be started.
+                        if since is not commit or child_id in heard:
+                            self._over(parent, event, child_id, heard)
+        if waited:
+            raise Violated(f"I1: steps {sorted(waited)} of {play_id} wait for plays although it has ended")
+
+    def _result(self, play_id: str, event: m.ChildReturned) -> None:
+        child = self._child(play_id, event.child_play_id).play
+        if (event.state, event.out, event.error) != (child.status, child.out, child.error):
+            raise Violated(
+                f"I6: {play_id} was told {event.state} of {event.child_play_id}, not {child.status}"
+            )
+
+    def _over(
+        self, parent: Truth, event: m.LayerEvent, child_id: str, heard: dict[str, m.ChildReturned]
+    ) -> None:
+        """Check the end of a step that waited: by the result of its child, or without it, and then the child knows."""
+        child, returned = self._child(parent.key.play_id, child_id), heard.get(child_id)
+        if isinstance(event, m.LayerCompleted) and event.state == "DONE":
+            told = (
+                None
+                if returned is None
+                else {"state": returned.state, "playId": child_id, "out": returned.out}
+            )
+            if event.out != told:
+                raise Violated(
+                    f"I5: step {event.ref} of {parent.key.play_id} ended in {event.out}, not {told}"
+                )
+            return
+        if returned is not None:
+            return
+        self.left += 1
+        self._late_news(parent, event, child)
+        later = any(
+            isinstance(known, m.ChildReturned) and known.child_play_id == child_id
+            for commit in parent.commits
+            for known in commit.events
+        )
+        if not later and not any(verb == "cancel" for verb, _, _ in child.commands.values()):
+            raise Violated(f"I5: play {child_id} is not waited for any more, and nobody told it to end")
+
+    def _late_news(self, parent: Truth, event: m.LayerEvent, child: Truth) -> None:
+        ended_at = child.commits[-1].events[0].at
+        late_s = (event.at - ended_at).total_seconds()
+        if late_s > TOLD_LATE_S_MAX:
+            raise Violated(f"I5: {parent.key.play_id} did not know of {child.key.play_id} for {late_s:.0f} s")
+
+    def _child(self, play_id: str, child_id: str) -> Truth:
+        child = self.plays.get(child_id)
+        if child is None or not child.commits:
+            raise Violated(f"I5: {play_id} waits for {child_id}, which never began")
+        return child
+
+    def _error_flow(self, truth: Truth) -> None:
+        play, started = truth.play, self.errors[truth.key.play_id]
+        flow = next(flow for flow in self.flows if flow.id == truth.key.flow_id)
+        wanted = bool(flow.execution.on_fail_flow_id) and play.status == "FAIL" and play.trigger != "error"
+        expected = int(wanted and play.error_code != "CANCELLED")
+        if started != expected:
+            raise Violated(
+                f"I6: the end of {truth.key.play_id} started {started} error flows, not {expected}"
+            )
+
+
+def _start(truth: Truth) -> m.StartPlay | None:
+    return next((command for verb, _, command in truth.commands.values() if verb == "start"), None)
+
+
+def _start_of(truth: Truth) -> m.StartPlay:
+    start = _start(truth)
+    assert start is not None
+    return start

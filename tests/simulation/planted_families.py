@@ -1,0 +1,215 @@
+"""Bugs of plays that wait for other plays (ADR 31) and for slots (ADR 36), planted on purpose."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common import ids
+from libs.common.messages import play as m
+from libs.common.messages.lane import AnyLaneEvent, Seat
+from libs.common.subjects import PlayKey
+from services.executor import lanes as lanes_module
+from services.executor import play_commands, play_duties
+from services.executor.admission import Admissions
+from services.executor.commands import Commands
+from services.executor.drive import Drive
+from services.executor.lane import Lane, Limit
+from services.executor.lanes import Lanes, Standing
+from services.executor.plan import Plan
+from services.executor.play import Play
+from services.executor.plays import Plays
+from tests.simulation.planting import Planted, swap
+
+# ── who does a duty again ───────────────────────────────────────────────────────────────────────────
+
+_again = Commands._do_duties
+
+
+async def _slots_not_freed_again(self: Commands, key: PlayKey, envelope: Any, play: Play) -> None:
+    """A slot not freed on a crash: only the driver that ended the play frees its slots."""
+    await _again(self, key, envelope, msgspec.structs.replace(play, lanes=()))
+
+
+async def _result_not_told_again(self: Commands, key: PlayKey, envelope: Any, play: Play) -> None:
+    """A child's result lost between two writes: only the driver that ended the child tells its parent."""
+    await _again(self, key, envelope, msgspec.structs.replace(play, parent=None))
+
+
+def _inherits_nothing(self: Drive, events: Any) -> None:
+    """A driver takes the duties of what it takes over for done."""
+    plan, play_id = self._plan, self.key.play_id
+    self._duties._done.update(play_duties.duties(self.journal.play, plan, play_id=play_id))
+    _begin(self, events)
+
+
+_begin = Drive.begin
+
+
+async def _commit_only(self: Drive) -> bool:
+    """Nothing is sent after a commit but what an end obliges to."""
+    if not await self.journal.commit():
+        return False
+    if self.play.ended:
+        await self._duties.perform(self.play, self._plan)
+    return True
+
+
+async def _duty_first(self: Drive) -> bool:
+    """The result is sent before the end is durable."""
+    ahead = self.journal.play
+    if ahead.ended:
+        await self._duties.perform(ahead, self._plan)
+    return await _commit(self)
+
+
+_commit = Drive._commit
+
+
+# ── children ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _drawn_id(*parts: str) -> str:
+    """A child started twice: its id is drawn, not derived from its play, step and attempt."""
+    return ids.new_id() if parts[0] == "child" else _derived_id(*parts)
+
+
+_derived_id = ids.derived_id
+
+
+def _no_cancels(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, play_duties.Duty]:
+    """A cancel does not reach the child."""
+    due = _duties(play, plan, play_id=play_id)
+    return {id: duty for id, duty in due.items() if not isinstance(duty, play_duties.CancelChild)}
+
+
+_duties = play_duties.duties
+
+
+def _error_flow_of_each_try(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, play_duties.Duty]:
+    """Whoever does the duty of a failure again starts another error flow."""
+    due = _duties(play, plan, play_id=play_id)
+    error = due.get("error")
+    if isinstance(error, play_duties.StartErrorFlow):
+        due["error"] = error._replace(play_id=ids.new_id())
+    return due
+
+
+async def _start_any(self: Plays, key: PlayKey, command: m.StartPlay, *, correlation_id: str = "") -> None:
+    """A start is sent although there is one already."""
+    await self.send(key, "start", command, id=ids.commit_id(), correlation_id=correlation_id)
+
+
+# ── slots ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _acquire_unseen(self: Lanes, key: Any, seat: Seat, limit: Limit, still_wanted: Any) -> Standing:
+    """A slot is taken for a play that nobody looked at since: it may have ended."""
+    del still_wanted
+
+    async def wanted() -> None:
+        return
+
+    return await _acquire(self, key, seat, limit, wanted)
+
+
+_acquire = Lanes.acquire
+
+
+def _free_quietly(
+    lane: Lane, play_id: str, at: datetime, *, limit: Limit | None = None
+) -> list[AnyLaneEvent]:
+    """Freeing appends nothing when the play has no slot yet."""
+    if lane.standing(play_id) == "absent":
+        return []
+    return _free(lane, play_id, at, limit=limit)
+
+
+_free = lanes_module.free
+
+
+def _one_too_many(lane: Lane) -> bool:
+    """There is a slot more than the limit says."""
+    return lane.limit.slots == 0 or len(lane.holders) <= lane.limit.slots
+
+
+def _queue_jumped(lane: Lane, seat: Seat, limit: Limit, at: datetime) -> list[AnyLaneEvent] | None:
+    """Who comes last is put first in the line."""
+    events = _take(lane, seat, limit, at)
+    if seat.play_id in lane.queue:
+        lane.queue.move_to_end(seat.play_id, last=False)
+    return events
+
+
+_take = lanes_module.acquire
+
+
+async def _no_release(self: Admissions, by: PlayKey, seats: Sequence[Seat]) -> None:
+    """Who is let in is not told when the process that let it in is lost."""
+    del self, by, seats
+
+
+async def _released_once(self: Lanes, key: Any, play_id: str, limit: Limit | None = None) -> Sequence[Seat]:
+    """A repeated freeing releases nobody: who was let in by the first waits for ever when that one was lost."""
+    before = (await self._newest(key)).lane.standing(play_id)
+    promoted = await _free_slot(self, key, play_id, limit)
+    return promoted if before != "absent" else ()
+
+
+_free_slot = Lanes.free
+
+
+async def _admitted_by_its_start(self: Admissions, key: PlayKey, known: Any, command: Any, start: Any) -> Any:
+    """A start that comes again drives a play in line, though whoever put it there may hold that very start."""
+    return await _admit(self, key, known, _as_release(known.play, command), start)
+
+
+_admit = Admissions.admit
+
+
+def _driven_by_its_start(play: Play, command: Any, id: str, driver: m.Driver, admission: Any) -> Any:
+    if isinstance(command, m.StartPlay):
+        id = f"{id}-again"
+    return _receive_deferred(play, _as_release(play, command), id, driver, admission)
+
+
+_receive_deferred = play_commands._receive_deferred
+
+
+def _as_release(play: Play, command: Any) -> Any:
+    waits = play.status == "DEFERRED" and isinstance(command, m.StartPlay)
+    return m.ReleasePlay(at=command.at) if waits else command
+
+
+@contextmanager
+def _drives_by_its_start() -> Iterator[None]:
+    with (
+        swap(Admissions, "admit", _admitted_by_its_start)(),
+        swap(play_commands, "_receive_deferred", _driven_by_its_start)(),
+    ):
+        yield
+
+
+FAMILIES: dict[str, tuple[str, Planted]] = {
+    "31 a child's result lost between two writes": (
+        "family",
+        swap(Commands, "_do_duties", _result_not_told_again),
+    ),
+    "31 duties of what is taken over forgotten": ("orphans", swap(Drive, "begin", _inherits_nothing)),
+    "31 a child is not started": ("family", swap(Drive, "_commit", _commit_only)),
+    "31 a result before its end": ("family", swap(Drive, "_commit", _duty_first)),
+    "31 a child started twice": ("async", swap(ids, "derived_id", _drawn_id)),
+    "31 a start sent twice": ("family", swap(Plays, "start", _start_any)),
+    "31 a cancel does not reach the child": ("orphans", swap(play_duties, "duties", _no_cancels)),
+    "31 an error flow started twice": ("family", swap(play_duties, "duties", _error_flow_of_each_try)),
+    "36 a slot not freed on a crash": ("lanes", swap(Commands, "_do_duties", _slots_not_freed_again)),
+    "36 a slot for a play that ended": ("late taker", swap(Lanes, "acquire", _acquire_unseen)),
+    "36 freeing without a trace": ("late taker", swap(lanes_module, "free", _free_quietly)),
+    "36 one too many": ("lanes", swap(Lane, "has_room", property(_one_too_many))),
+    "36 the last one first": ("lanes", swap(lanes_module, "acquire", _queue_jumped)),
+    "36 nobody released": ("lanes", swap(Admissions, "_release", _no_release)),
+    "36 released once": ("lane of one", swap(Lanes, "free", _released_once)),
+    "36 driven by its start": ("frozen in line", _drives_by_its_start),
+}
