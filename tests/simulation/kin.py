@@ -62,9 +62,9 @@ class Kin:
         for commit in parent.commits:
             for event in commit.events:
                 match event:
-                    case m.LayerWaiting(child=m.ChildPlay()):
+                    case m.LayerWaiting(child=m.ChildPlay() as child):
                         self.calls += 1
-                        waited[event.ref] = event.child.play_id, commit
+                        waited[event.ref] = child.play_id, commit
                     case m.ChildReturned():
                         self._result(play_id, event)
                         heard[event.child_play_id] = event

@@ -1,7 +1,6 @@
 """Bugs of plays that wait for other plays (ADR 31) and for slots (ADR 36), planted on purpose."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +10,9 @@ from libs.common import ids
 from libs.common.messages import play as m
 from libs.common.messages.lane import AnyLaneEvent, Seat
 from libs.common.subjects import PlayKey
+from services.executor import lane as lane_module
 from services.executor import lanes as lanes_module
-from services.executor import play_commands, play_duties
+from services.executor import play_duties
 from services.executor.admission import Admissions
 from services.executor.commands import Commands
 from services.executor.drive import Drive
@@ -127,7 +127,7 @@ def _free_quietly(
     return _free(lane, play_id, at, limit=limit)
 
 
-_free = lanes_module.free
+_free = lane_module.free
 
 
 def _one_too_many(lane: Lane) -> bool:
@@ -143,7 +143,7 @@ def _queue_jumped(lane: Lane, seat: Seat, limit: Limit, at: datetime) -> list[An
     return events
 
 
-_take = lanes_module.acquire
+_take = lane_module.acquire
 
 
 async def _no_release(self: Admissions, by: PlayKey, seats: Sequence[Seat]) -> None:
@@ -159,37 +159,6 @@ async def _released_once(self: Lanes, key: Any, play_id: str, limit: Limit | Non
 
 
 _free_slot = Lanes.free
-
-
-async def _admitted_by_its_start(self: Admissions, key: PlayKey, known: Any, command: Any, start: Any) -> Any:
-    """A start that comes again drives a play in line, though whoever put it there may hold that very start."""
-    return await _admit(self, key, known, _as_release(known.play, command), start)
-
-
-_admit = Admissions.admit
-
-
-def _driven_by_its_start(play: Play, command: Any, id: str, driver: m.Driver, admission: Any) -> Any:
-    if isinstance(command, m.StartPlay):
-        id = f"{id}-again"
-    return _receive_deferred(play, _as_release(play, command), id, driver, admission)
-
-
-_receive_deferred = play_commands._receive_deferred
-
-
-def _as_release(play: Play, command: Any) -> Any:
-    waits = play.status == "DEFERRED" and isinstance(command, m.StartPlay)
-    return m.ReleasePlay(at=command.at) if waits else command
-
-
-@contextmanager
-def _drives_by_its_start() -> Iterator[None]:
-    with (
-        swap(Admissions, "admit", _admitted_by_its_start)(),
-        swap(play_commands, "_receive_deferred", _driven_by_its_start)(),
-    ):
-        yield
 
 
 FAMILIES: dict[str, tuple[str, Planted]] = {
@@ -211,5 +180,4 @@ FAMILIES: dict[str, tuple[str, Planted]] = {
     "36 the last one first": ("lanes", swap(lanes_module, "acquire", _queue_jumped)),
     "36 nobody released": ("lanes", swap(Admissions, "_release", _no_release)),
     "36 released once": ("lane of one", swap(Lanes, "free", _released_once)),
-    "36 driven by its start": ("frozen in line", _drives_by_its_start),
 }

@@ -36,5 +36,5 @@ def test_these_worlds_hold_what_they_are_for() -> None:
         seen["error flows"] += sum(kin.errors.values())
         seen["crashes"] += world.faults["crash"]
         seen["stalls"] += world.faults["stall"]
-    assert min(seen[name] for name in seen) > 10, seen
+    assert min(seen[name] for name in seen) > 5, seen
     assert len(seen) == 6
