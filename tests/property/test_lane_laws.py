@@ -1,0 +1,61 @@
+"""The laws of a lane: running = started - ended, never more than the limit, first come first served (ADR 36)."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from libs.common.messages.lane import Seat, SlotFreed, SlotTaken
+from services.executor.lane import Lane, Limit, acquire, evolve, folded, free
+from tests.builders import AT
+
+WISHES = st.lists(st.tuples(st.sampled_from(["acquire", "free"]), st.integers(0, 7)), max_size=60)
+
+
+def seat(number: int) -> Seat:
+    return Seat(play_id=f"p{number}", flow_id="f")
+
+
+@settings(max_examples=60, deadline=None)
+@given(wishes=WISHES, slots=st.integers(1, 4))
+def test_a_lane_never_runs_more_than_its_limit_and_lets_in_in_order(
+    wishes: list[tuple[str, int]], slots: int
+) -> None:
+    lane, replayed, asked = Lane(), Lane(), []
+    for verb, number in wishes:
+        name = f"p{number}"
+        if verb == "acquire":
+            asked += [name] if lane.standing(name) == "absent" else []
+            events = acquire(lane, seat(number), Limit(slots), AT) or []
+        else:
+            asked = [other for other in asked if other != name]
+            events = free(lane, name, AT)
+        evolve(replayed, events)
+        assert (replayed.holders, list(replayed.queue)) == (lane.holders, list(lane.queue))
+        assert [*lane.holders, *lane.queue] == asked
+        assert len(lane.holders) == min(slots, len(asked))
+
+
+@given(wishes=WISHES)
+def test_a_repeat_takes_nothing_and_frees_nothing(wishes: list[tuple[str, int]]) -> None:
+    lane = Lane()
+    for verb, number in wishes:
+        if verb == "acquire":
+            acquire(lane, seat(number), Limit(2), AT)
+            assert acquire(lane, seat(number), Limit(2), AT) == []
+        else:
+            free(lane, f"p{number}", AT)
+            assert [type(event) for event in free(lane, f"p{number}", AT)] == [SlotFreed]
+
+
+@given(wishes=WISHES)
+def test_the_whole_lane_equals_its_history(wishes: list[tuple[str, int]]) -> None:
+    lane = Lane()
+    taken = 0
+    for verb, number in wishes:
+        events = (
+            acquire(lane, seat(number), Limit(3), AT) if verb == "acquire" else free(lane, f"p{number}", AT)
+        )
+        taken += sum(isinstance(event, SlotTaken) for event in events or [])
+    whole = Lane()
+    evolve(whole, [folded(lane, AT)])
+    assert (whole.limit, whole.holders, whole.queue) == (lane.limit, lane.holders, lane.queue)
+    assert taken >= len(whole.holders)
