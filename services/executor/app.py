@@ -71,7 +71,7 @@ class App:
             self._bus, self._clock, inline_bytes_max=min(config.payload_inline_bytes_max, payload_max // 4)
         )
         services = self._services or await self._open_services(payloads)
-        traits = {mod.app_id: Traits(mod.pure, mod.raw_args) for mod in self._registry.all()}
+        traits = {mod.app_id: Traits(mod.pure, mod.raw_args, mod.isolated) for mod in self._registry.all()}
         plans = history.Plans(self._bus, traits)
         parts = Parts(
             bus=self._bus,

@@ -260,7 +260,8 @@ class Commands:
 
     async def _plan(self, play: Play, received: Received) -> Any:
         started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
-        return await self._plans.get(started.definition if started is not None else play.definition)
+        plan = await self._plans.get(started.definition if started is not None else play.definition)
+        return plan.isolated() if (play if started is None else started).isolated else plan
 
 
 def _may_be_acked_by_others(given: "_Given", play: Play) -> bool:

@@ -23,6 +23,7 @@ class Traits(msgspec.Struct, frozen=True):
 
     pure: bool
     raw_args: frozenset[str]
+    isolated: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters | None
     handles: frozenset[str]
     pure: bool
+    isolated: bool = False
     broken: str | None = None
     broken_code: str = "EXPRESSION_ERROR"
     place: Place = Place()
@@ -67,6 +69,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     definition: int
     groups: tuple[tuple[Step, ...], ...]
     steps: dict[str, Step]
+
+    def isolated(self) -> "Plan":
+        """Return this plan with the modules that can run so as effects: each in a process of its own."""
+        groups = tuple(tuple(map(_isolated, group)) for group in self.groups)
+        steps = {step.ref: step for group in groups for step in group}
+        return msgspec.structs.replace(self, groups=groups, steps=steps)
 
 
 def compile_plan(flow: Flow, *, definition: int, modules: Mapping[str, Traits]) -> Plan:
@@ -103,7 +111,13 @@ def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None, p
     handles = filters.state_refs if filters is not None else frozenset()
     if place.broken is not None:
         parts |= {"broken": place.broken, "broken_code": "MODULE_ERROR"}
-    return Step(**parts, args=args, filters=filters, handles=handles, pure=traits.pure)
+    return Step(
+        **parts, args=args, filters=filters, handles=handles, pure=traits.pure, isolated=traits.isolated
+    )
+
+
+def _isolated(step: Step) -> Step:
+    return msgspec.structs.replace(step, pure=False) if step.isolated and step.broken is None else step
 
 
 def retry_delay_ms(retry: Retry, *, attempt: int, chance: float) -> int:

@@ -63,6 +63,7 @@ class Play(Level):
     trigger: m.Trigger = "api"
     parent: m.Parent | None = None
     depth: int = 0
+    isolated: bool = False  # its pure modules that can run so get processes of their own
     lanes: tuple[str, ...] = ()  # in which it holds a slot, or waits for one
     start: m.StartPlay | None = None  # what a play in line will begin with
     # By play id, until their end is known and taken in.
@@ -166,7 +167,7 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.args, play.seed, play.by, play.replay = event.args, event.seed, event.by, event.replay
     play.epoch, play.driver, play.started_at, play.clock_from = event.epoch, event.driver, event.at, event.at
     play.trigger, play.parent, play.depth = event.trigger, event.parent, event.depth
-    play.lanes, play.start = event.lanes, None
+    play.lanes, play.start, play.isolated = event.lanes, None, event.isolated
     play.prev = {"args": event.args}
 
 

@@ -145,6 +145,7 @@ def _start(
         parent=command.parent,
         depth=command.depth,
         replay=command.replay,
+        isolated=command.mode == "isolated",
         lanes=lanes,
     )
 

@@ -87,6 +87,7 @@ def _started(play: Play) -> m.PlayStarted | None:
         by=play.by,
         trigger=play.trigger,
         seed=play.seed,
+        isolated=play.isolated,
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from libs.common.errors import HeadraceError
 from libs.common.messages import play as m
 from libs.expressions import ExpressionError, NeedsValue, Scope
+from services.executor import isolation
 from services.executor.modules.contract import (
     ChildCall,
     EffectModule,
@@ -171,6 +172,8 @@ async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Ou
     """Run a module with effects to its end. Cancellation passes through; everything else becomes an outcome."""
     try:
         module = parts.registry.get(step.layer.app_id)
+        if step.isolated and isinstance(module, PureModule):
+            return _checked(await isolation.evaluate(_task(parts, step, args, call)), parts.output_bytes_max)
         if not isinstance(module, EffectModule):
             return Failed(
                 f"there is no module {step.layer.app_id!r} with effects", "MODULE_ERROR", final=True
@@ -181,6 +184,11 @@ async def run(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Ou
     if isinstance(out, ChildCall):
         return _called(out, parts.output_bytes_max)
     return _checked(out, parts.output_bytes_max)
+
+
+def _task(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> isolation.Task:
+    limit = parts.output_bytes_max
+    return isolation.Task(app_id=step.layer.app_id, args=args, step=call, output_bytes_max=limit)
 
 
 def _called(call: ChildCall, bytes_max: int) -> Outcome:

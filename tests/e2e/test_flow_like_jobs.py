@@ -167,6 +167,20 @@ class TestSubmit:
         answer = await caller.submit(app_id=shop.app_id, board_id=shop.waits, mode=mode)
         assert (answer.status, answer.json["status"]) == (200, "queued")
 
+    async def test_isolated_runs_what_can_be_in_processes_of_its_own(
+        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+    ) -> None:
+        read = {"appId": "json-parse", "ref": "read", "index": 0, "args": {"input": "{{ $prev.args.text }}"}}
+        async with Api.logged_in(shared_system) as api:
+            board = await api.create_flow("reads", read, groupId=shop.app_id)
+            wish = {"app_id": shop.app_id, "board_id": board["id"], "mode": "isolated"}
+            job_id = await caller.job(**wish, payload={"text": "[1, 2]"})
+            job = await caller.until(job_id, "completed", "failed")
+            assert job["error"] is None
+            assert (await api.get(f"/api/plays/{job_id.removeprefix('job-')}"))["out"] == {"result": [1, 2]}
+            broken = await caller.until(await caller.job(**wish, payload={"text": "{"}), "failed")
+            assert "not valid JSON" in broken["error"]
+
     async def test_sync_answers_with_the_output(self, caller: Caller, shop: Shop) -> None:
         answer = await caller.submit(
             app_id=shop.app_id, board_id=shop.adds, payload={"net": 4}, mode="Sync", node_id="sum"
@@ -181,7 +195,7 @@ class TestSubmit:
         self, caller: Caller, shop: Shop, shared_system: RunningSystem
     ) -> None:
         headers = {**JSON, "Idempotency-Key": "order-1"}
-        body = {"app_id": shop.app_id, "board_id": shop.adds}
+        body = {"app_id": shop.app_id, "board_id": shop.adds, "payload": {"net": 1}}
         answers = await asyncio.gather(
             *(caller.call("POST", "/jobs/submit", body, headers=headers) for _ in range(4))
         )

@@ -141,6 +141,7 @@ class PlayStarted(Event, frozen=True, kw_only=True):
     parent: Parent | None = None
     depth: int = 0
     replay: Replay | None = None
+    isolated: bool = False
     lanes: tuple[str, ...] = ()
 
 

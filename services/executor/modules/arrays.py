@@ -25,6 +25,7 @@ class ArrayFilter(PureModule[ArrayFilterArgs]):
     """The elements that pass."""
 
     app_id = "array-filter"
+    isolated = True
     docs = "Keeps the elements for which the condition is true, by the rule of `router`."
     Args = ArrayFilterArgs
     args_example = {
@@ -53,6 +54,7 @@ class ArrayMap(PureModule[ArrayMapArgs]):
     """Each element made anew."""
 
     app_id = "array-map"
+    isolated = True
     docs = "Makes a new list of what the expression gives for each element."
     Args = ArrayMapArgs
     args_example = {
@@ -88,6 +90,7 @@ class ArraySort(PureModule[ArraySortArgs]):
     """The elements in order."""
 
     app_id = "array-sort"
+    isolated = True
     docs = (
         "Sorts: numbers (and numeric text) by value, before text, by its characters; what has no value comes last. "
         "Equal elements keep their order."
@@ -115,6 +118,7 @@ class ArrayUnique(PureModule[ArrayUniqueArgs]):
     """Each element once."""
 
     app_id = "array-unique"
+    isolated = True
     docs = "Keeps the first of equal elements; equal are values of the same type and content, 1 and 1.0 included."
     Args = ArrayUniqueArgs
     args_example = {"items": ["a", "b", "a", 1, 1.0, "1"]}

@@ -43,6 +43,7 @@ class Template(PureModule[TemplateArgs]):
     """Text from a Go template."""
 
     app_id = "template"
+    isolated = True
     docs = (
         "Fills a Go template: fields, `if`, `range`, `with`, variables and every function of the expression language. "
         "A field that is missing is empty."
@@ -70,6 +71,7 @@ class JsonParse(PureModule[JsonParseArgs]):
     """JSON text to a value."""
 
     app_id = "json-parse"
+    isolated = True
     docs = "Reads JSON text; the step fails when it is not valid."
     Args = JsonParseArgs
     args_example = {"input": '{"id": 7, "tags": ["a", "b"]}'}
@@ -99,6 +101,7 @@ class JsonStringify(PureModule[JsonStringifyArgs]):
     """A value to JSON text."""
 
     app_id = "json-stringify"
+    isolated = True
     docs = "Writes a value as JSON text."
     Args = JsonStringifyArgs
     args_example = {"input": {"id": 7, "tags": ["a", "b"]}}

@@ -32,6 +32,7 @@ class XPath(PureModule[XPathArgs]):
     """Parts of a document."""
 
     app_id = "xpath"
+    isolated = True
     docs = (
         "Picks texts out of XML or HTML by XPath 1.0. `matches` are the texts of the nodes found, or the one text, "
         "number or boolean that the expression gives; `first` is the first, null when there is none. In expressions "
@@ -64,6 +65,7 @@ class XmlParse(PureModule[XmlParseArgs]):
     """XML to a value."""
 
     app_id = "xml-parse"
+    isolated = True
     docs = (
         "Reads XML as an object: an element by its name, attributes as `@name`, text beside them as `#text`, elements "
         "that repeat as a list, an element of nothing but text as that text. Prefixes stay, namespaces do not."

@@ -28,6 +28,7 @@ class CsvParse(PureModule[CsvParseArgs]):
     """CSV text to rows."""
 
     app_id = "csv-parse"
+    isolated = True
     docs = (
         "Reads CSV. With a header each row is an object, a missing cell null; without, a list. Cells are text; "
         f"empty lines are left out. At most {ROWS_MAX:,} rows."
@@ -68,6 +69,7 @@ class CsvGenerate(PureModule[CsvGenerateArgs]):
     """Rows to CSV text."""
 
     app_id = "csv-generate"
+    isolated = True
     docs = "Writes CSV with CRLF line ends. Cells are written as text, lists and objects as JSON, null as nothing."
     Args = CsvGenerateArgs
     args_example = {"rows": [{"sku": "A-1", "title": "Tea, green"}, {"sku": "B-2", "price": 4.5}]}

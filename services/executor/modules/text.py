@@ -29,6 +29,7 @@ class Base64Encode(PureModule[TextArgs]):
     """Text to base64."""
 
     app_id = "base64-encode"
+    isolated = True
     docs = "Encodes text, as UTF-8, in base64."
     Args = TextArgs
     args_example = {"input": "Grüße"}
@@ -43,6 +44,7 @@ class Base64Decode(PureModule[TextArgs]):
     """Base64 to text."""
 
     app_id = "base64-decode"
+    isolated = True
     docs = "Decodes base64, of the common or the URL-safe alphabet, with or without padding, to UTF-8 text."
     Args = TextArgs
     args_example = {"input": "R3LDvMOfZQ=="}
@@ -65,6 +67,7 @@ class UrlEncode(PureModule[TextArgs]):
     """Text for a URL's query."""
 
     app_id = "url-encode"
+    isolated = True
     docs = "Encodes text for a query or a form: a space becomes `+`, `&` becomes `%26`."
     Args = TextArgs
     args_example = {"input": "salt & pepper"}
@@ -79,6 +82,7 @@ class UrlDecode(PureModule[TextArgs]):
     """Text from a URL's query."""
 
     app_id = "url-decode"
+    isolated = True
     docs = "Decodes text of a query or a form: `+` becomes a space, `%26` becomes `&`."
     Args = TextArgs
     args_example = {"input": "salt+%26+pepper"}
@@ -111,6 +115,7 @@ class Regex(PureModule[RegexArgs]):
     """Search, replace or split by a pattern."""
 
     app_id = "regex"
+    isolated = True
     docs = (
         "Applies a regular expression in linear time (RE2: no look-around, no back-references). `match` gives "
         "`{matched, found}`, `find` `{match, groups, found}`, `findAll` `{matches, found, count}`, `replace` "

@@ -93,8 +93,9 @@ class JobRoutes:
     async def _submit(self, call: Call) -> web.Response:
         """Submit a job: start a play of a board.
 
-        The answer comes at once, with `mode` `sync` when the play has ended or half a minute is over. Calls from the
-        machine itself need no credential, unless `HEADRACE_JOBS_AUTH` says so.
+        The answer comes at once, with `mode` `sync` when the play has ended or half a minute is over. With `isolated`
+        modules that can run so get processes of their own. Calls from the machine itself need no credential, unless
+        `HEADRACE_JOBS_AUTH` says so.
         """
         await self._door.enter(call)
         fields = await bodies.read(call.request, _fields)

@@ -23,7 +23,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 JOB_PREFIX = "job-"
 # Any spelling of how to run, and what it means here. Pools are what our executors are, and so is `local`.
 MODES: dict[str, RunMode] = {
-    "async": "async", "sync": "sync", "stream": "stream", "pool": "pool",
+    "async": "async", "sync": "sync", "stream": "stream", "isolated": "isolated", "pool": "pool",
     "standard": "pool", "warm": "pool", "local": "pool",
 }  # fmt: skip
 
