@@ -66,17 +66,24 @@ _SECRET_NAMES = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|authorization|cookie|api[-_]?key|credential|private[-_]?key|signature",
     re.IGNORECASE,
 )
-INSERT = """
-    insert into audit (stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after, request_id,
-        ip, user_agent, key_id)
-    select stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after::json, request_id, ip,
-        user_agent, key_id
-    from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
-        as row (stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after, request_id, ip,
-            user_agent, key_id)
-    on conflict (stream, sequence) do nothing
-"""
+COLUMNS = """stream text, sequence bigint, company_id text, user_id text, at timestamptz, action text,
+    entity_type text, entity_id text, after text, request_id text, ip text, user_agent text, key_id text"""
+
+
+def insert(parameter: int, guard: str = "true") -> str:
+    """Return the statement that adds records, given as one JSON array in this parameter, if the guard holds."""
+    return f"""
+        insert into audit (stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after,
+            request_id, ip, user_agent, key_id)
+        select stream, sequence, company_id, user_id, at, action, entity_type, entity_id, after::json,
+            request_id, ip, user_agent, key_id
+        from json_to_recordset(${parameter}::json) as row ({COLUMNS})
+        where {guard}
+        on conflict (stream, sequence) do nothing
+    """  # noqa: S608 - names and numbers of ours
+
+
+INSERT = insert(1)
 
 
 DEEDS: dict[type, str] = {
@@ -89,7 +96,7 @@ DEEDS: dict[type, str] = {
 }
 
 
-class AuditRow(NamedTuple):
+class AuditRow(msgspec.Struct, frozen=True):
     """One record as the table holds it; `after` is JSON."""
 
     stream: str
@@ -225,4 +232,4 @@ def _json(struct: msgspec.Struct) -> dict[str, Any]:
 
 async def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Write records, inside the caller's transaction."""
-    await connection.execute(INSERT, *zip(*rows, strict=True))
+    await connection.execute(INSERT, encode(rows).decode())

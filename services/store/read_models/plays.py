@@ -28,6 +28,7 @@ COLUMNS = """id text, company_id text, flow_id text, shard integer, state text, 
 PROJECT = f"""
     with moved as ({checkpoints.MOVE}),
     written_layers as ({layers.upsert(5)}),
+    written_audit as ({audit.insert(6, "exists (select from moved)")}),
     written_plays as (
         insert into plays as t (id, company_id, flow_id, shard, state, created_at, started_at, completed_at,
             failed_at, args, out, error, error_code, failed_ref, flow_version, trigger, parent_play_id, schedule_id,
@@ -146,20 +147,12 @@ class PlaysBatch:
             self._audit.append(row)
 
     async def write(self, connection: Connection, move: Move) -> bool:
-        """Write plays, layers and deeds and move the checkpoint, in one transaction."""
-        if not self._audit:
-            return await self._write_plays(connection, move)
-        async with connection.transaction():
-            written = await self._write_plays(connection, move)
-            if written:
-                await audit.write(connection, self._audit)
-        return written
-
-    async def _write_plays(self, connection: Connection, move: Move) -> bool:
+        """Write plays, layers and deeds and move the checkpoint, in one statement."""
         # One statement is one round trip.
         plays = encode([play.row for play in self._plays.values()]).decode()
         steps = encode([step for play in self._plays.values() for step in play.layers.values()]).decode()
-        return bool(await connection.fetchval(PROJECT, *move, plays, steps))
+        deeds = encode(self._audit).decode()
+        return bool(await connection.fetchval(PROJECT, *move, plays, steps, deeds))
 
     def _play(self, key: subjects.PlayKey, at: datetime, sequence: int) -> PlayFold:
         play = self._plays.get(key.play_id)
