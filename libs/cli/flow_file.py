@@ -25,7 +25,7 @@ class LayerFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
     timeout: int = 0
     retry: Retry | None = None
     filters: tuple[dict[str, Any], ...] = ()
-    needs_approval: bool = False
+    needs_approval: bool | None = None  # None: when it has an `approval`
     approval: dict[str, Any] | None = None
     component_config_ids: dict[str, str] = {}
     link_ids_by_type: dict[str, str] = {}
@@ -152,7 +152,10 @@ def _indexed(layers: tuple[LayerFile, ...]) -> tuple[LayerFile, ...]:
     after = 0
     for layer in layers:
         index = after if layer.index is None else layer.index
-        placed.append(msgspec.structs.replace(layer, index=index, name=layer.name or layer.ref))
+        gated = layer.approval is not None if layer.needs_approval is None else layer.needs_approval
+        placed.append(
+            msgspec.structs.replace(layer, index=index, name=layer.name or layer.ref, needs_approval=gated)
+        )
         after = index + 1
     return tuple(placed)
 
@@ -174,11 +177,14 @@ def _differing(wanted: LayerFile, known: LayerFile) -> Json:
 
 def _lean(layer: LayerFile) -> Json:
     always = {"ref", "name", "appId", "index"}
-    return {
+    lean = {
         name: value
         for name, value in _fields(layer).items()
         if name in always or value != _default(LayerFile, name)
     }
+    if layer.needs_approval == (layer.approval is not None):
+        lean.pop("needsApproval", None)
+    return lean
 
 
 def _names(kind: type[msgspec.Struct]) -> list[str]:

@@ -7,11 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libs.common.messages import play as m
+from libs.common.messages.approval import Approval
 from libs.common.messages.flow import Execution, Layer, Retry
 from services.executor import steps
-from services.executor.play import fold, run_of
+from services.executor.play import Play, evolve, fold, run_of
 from services.executor.play_commands import ACK, LEAVE
-from services.executor.play_levels import collected_at
+from services.executor.play_levels import collected_at, runs
+from services.executor.play_outcomes import gated
 from tests.builders import AT, a_layer, a_plan, a_start, an_approval
 from tests.spec import FAILED, Scene, names, without_memory
 
@@ -41,6 +43,7 @@ def steps_of_a_flow(draw: st.DrawFn) -> tuple[Layer, ...]:
             app_id=draw(st.sampled_from(("note", "touch"))),
             index=draw(st.integers(0, 2)),
             needs_approval=draw(st.booleans()),
+            approval=draw(st.sampled_from((None, None, Approval(count=2), Approval(timeout=30)))),
             on_error=draw(st.sampled_from(("fail", "continue", "skip"))),
             retry=draw(st.sampled_from((None, Retry(2, 1000)))),
             filters=draw(st.sampled_from(((), _looks_at("a")))),
@@ -61,7 +64,10 @@ plans = st.builds(
 moves = st.lists(
     st.tuples(
         st.sampled_from(
-            ("follow", "run", "run", "run", "later", "park", "cancel", "approve", "revive", "again")
+            (
+                *("follow", "run", "run", "run", "later", "park", "cancel", "approve", "revive", "again"),
+                *("follow", "run", "approve", "hold", "lift", "retry", "retry"),
+            )
         ),
         st.integers(0, 5),
     ),
@@ -75,6 +81,8 @@ def play(plan: Any, course: list[tuple[str, int]]) -> Scene:
     for number, (move, choice) in enumerate(course):
         if not scene.play.ended:
             _make(scene, move, choice, f"command-{number}")
+        elif move == "retry" and scene.play.status == "FAIL":
+            scene.retry(f"command-{number}", sequence=700 + number)
     return scene
 
 
@@ -87,13 +95,19 @@ def _make(scene: Scene, move: str, choice: int, id: str) -> None:
         case "later":
             scene.later(choice * 10)
         case "park":
-            if scene.play.status == "RUN" and not scene.look().ended:
-                scene.parked(id, until=scene.look().until)
+            _park(scene, id)
         case "cancel":
             scene.send(m.CancelPlay(at=scene.now), id=id, sequence=100 + choice)
         case "approve":
             decision: m.Decision = "declined" if choice == 0 else "approved"
-            scene.send(an_approval(REFS[choice % 4], decision, at=scene.now), id=id, sequence=200 + choice)
+            command = an_approval(REFS[choice % 4], decision, at=scene.now, by=f"person {choice}")
+            scene.send(command, id=id, sequence=200 + choice)
+        case "hold":
+            scene.send(m.HoldPlay(at=scene.now), id=id, sequence=600 + choice)
+        case "lift":
+            scene.send(m.ResumePlay(at=scene.now), id=id, sequence=650 + choice)
+        case "retry":
+            assert scene.retry(id, sequence=700 + choice).action in {"ack", "leave"}
         case "revive":
             scene.send(m.RevivePlay(at=scene.now), id=id, sequence=300 + choice)
         case _:
@@ -107,6 +121,16 @@ def _follow(scene: Scene) -> None:
         scene.follow()
 
 
+def _park(scene: Scene, id: str) -> None:
+    if scene.play.status != "RUN":
+        return
+    todo = scene.look()
+    if todo.held and not todo.ready:
+        scene.commit((m.PlayHeld(at=scene.now),))
+    elif not todo.held and not todo.ended:
+        scene.parked(id, until=todo.until)
+
+
 def _run(scene: Scene, choice: int) -> None:
     ready = scene.look().ready
     if scene.play.status != "RUN" or not ready:
@@ -115,8 +139,8 @@ def _run(scene: Scene, choice: int) -> None:
     run = run_of(scene.play, step.ref, step.iteration)
     if step.broken is not None:
         scene.ended(step.ref, steps.Failed(step.broken, "MODULE_ERROR", final=True), at=step.iteration)
-    elif step.layer.needs_approval and run is None:
-        scene.waiting(step.ref, "approval", at=step.iteration)
+    elif step.layer.needs_approval and (run is None or run.state == "NEW") and not (run and run.approval):
+        scene.commit((gated(step, scene.now),))
     elif step.layer.app_id == "iterator":
         scene.ended(step.ref, steps.Iterates(list(range(choice)), 1 + choice % 3, 2), at=step.iteration)
     else:
@@ -142,16 +166,53 @@ def test_live_is_replay(plan: Any, course: list[tuple[str, int]]) -> None:
 
 @LAWS
 @given(plans, moves)
-def test_each_step_ends_once_and_nothing_follows_the_end(plan: Any, course: list[tuple[str, int]]) -> None:
-    events = [event for commit in play(plan, course).commits for event in commit.events]
-    ended = [
-        (event.ref, event.iteration)
-        for event in events
-        if isinstance(event, m.LayerCompleted | m.LayerFailed)
-    ]
-    assert len(ended) == len(set(ended))
-    ends = [place for place, event in enumerate(events) if isinstance(event, m.PlayCompleted | m.PlayFailed)]
-    assert ends in ([], [len(events) - 1])
+def test_each_step_ends_once_and_only_a_retry_follows_the_end(
+    plan: Any, course: list[tuple[str, int]]
+) -> None:
+    ended: set[tuple[str, tuple[int, ...]]] = set()
+    over = False
+    for event in (event for commit in play(plan, course).commits for event in commit.events):
+        assert isinstance(event, m.PlayRetried) == over
+        if isinstance(event, m.PlayRetried):
+            ended = {(ref, item) for ref, item in ended if not item and ref not in event.refs}
+        if isinstance(event, m.LayerCompleted | m.LayerFailed):
+            assert (event.ref, event.iteration) not in ended
+            ended.add((event.ref, event.iteration))
+        over = isinstance(event, m.PlayCompleted | m.PlayFailed)
+
+
+@LAWS
+@given(plans, moves)
+def test_a_held_play_begins_nothing(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    twin = Play()
+    for commit in scene.commits:
+        ends = isinstance(commit.events[-1], m.PlayFailed)
+        for event in commit.events:
+            begins = isinstance(event, m.LayerStarted | m.LayerWaiting | m.LayerIterating)
+            assert ends or not begins or twin.hold is None
+            assert not isinstance(event, m.PlayResumed) or twin.hold is None or event.reason != "wake"
+            evolve(twin, event)
+
+
+@LAWS
+@given(plans, moves)
+def test_a_step_is_decided_once_and_by_as_many_different_people_as_it_takes(
+    plan: Any, course: list[tuple[str, int]]
+) -> None:
+    scene = play(plan, course)
+    twin = Play()
+    for event in (event for commit in scene.commits for event in commit.events):
+        if isinstance(event, m.ApprovalDecided):
+            run = run_of(twin, event.ref, event.iteration)
+            assert run is not None
+            assert run.approval is None
+            by = [vote.by for vote in event.gate.votes] if event.gate is not None else [event.by]
+            assert len(by) == len(set(by))
+            rules = plan.steps[event.ref].layer.approval
+            if event.by and event.decision == "approved" and rules is not None:
+                assert len(by) == rules.count
+        evolve(twin, event)
 
 
 @LAWS
@@ -162,6 +223,8 @@ def test_every_item_that_began_ends_once_and_before_its_iterator(
     events = [event for commit in play(plan, course).commits for event in commit.events]
     over: set[tuple[str, tuple[int, ...]]] = set()
     for event in events:
+        if isinstance(event, m.PlayRetried):
+            over = set()
         if not isinstance(event, m.LayerEvent):
             continue
         around = plan.steps[event.ref].place.loops[-len(event.iteration) :] if event.iteration else ()
@@ -176,7 +239,7 @@ def test_every_item_that_began_ends_once_and_before_its_iterator(
 def test_an_aggregator_gathers_what_the_items_put_out_in_their_order(
     plan: Any, course: list[tuple[str, int]]
 ) -> None:
-    scene = play(plan, course)
+    scene = play(plan, [move for move in course if move[0] != "retry"])
     step = plan.steps.get("all")
     if step is None or step.broken is not None or step.place.loops or scene.play.loop is not None:
         return
@@ -203,6 +266,10 @@ def test_an_ended_play_absorbs_everything(plan: Any, course: list[tuple[str, int
         m.RevivePlay(at=AT, epoch=1),
         a_start(),
         an_approval("a"),
+        m.HoldPlay(at=AT),
+        m.ResumePlay(at=AT),
+        m.RetryPlay(at=AT, after=1),
+        m.WakePlay(at=AT, wait_id=scene.play.wait_id),
     )
     assert {scene.receive(command, delivery=9) for command in commands} == {ACK}
 
@@ -211,8 +278,51 @@ def test_an_ended_play_absorbs_everything(plan: Any, course: list[tuple[str, int
 @given(plans, moves)
 def test_a_command_that_was_applied_changes_nothing(plan: Any, course: list[tuple[str, int]]) -> None:
     scene = play(plan, course)
-    again = {scene.receive(m.CancelPlay(at=AT), id=id, sequence=900).action for id in scene.play.applied}
+    commands = (
+        *(m.CancelPlay(at=AT), m.HoldPlay(at=AT), m.ResumePlay(at=AT), an_approval("a"), an_approval("b")),
+        m.WakePlay(at=AT, wait_id=scene.play.wait_id),
+        m.RetryPlay(at=AT, after=1),
+    )
+    again = {
+        scene.receive(command, id=id, sequence=900, restarts=("a",)).action
+        for id in scene.play.applied
+        for command in commands
+    }
     assert again == {"ack"}
+
+
+@LAWS
+@given(plans, moves)
+def test_a_command_whose_time_is_over_changes_nothing(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, course)
+    held = scene.play.hold is not None
+    stale = [
+        m.HoldPlay(at=AT) if held else m.ResumePlay(at=AT),
+        m.WakePlay(at=AT, wait_id="of another wait"),
+        m.RetryPlay(at=AT, after=1),
+        m.ChildEnded(at=AT, child_play_id="nobody", state="DONE"),
+    ]
+    voted = [
+        an_approval(run.layer_id, by=vote.by, iteration=iteration)
+        for _, iteration, run in runs(scene.play)
+        if run.gate is not None and run.approval is None
+        for vote in run.gate.votes
+    ]
+    assert {scene.receive(command, sequence=900) for command in (*stale, *voted)} == {ACK}
+
+
+@LAWS
+@given(plans, moves)
+def test_only_a_retry_that_names_the_end_begins_it_anew(plan: Any, course: list[tuple[str, int]]) -> None:
+    scene = play(plan, [*course, ("lift", 0), ("cancel", 0), ("follow", 0)])
+    assert scene.play.ended
+    if scene.play.status != "FAIL":
+        assert scene.retry("again", sequence=800) == ACK
+        return
+    number = scene.play.retries
+    assert scene.retry("again", sequence=800).action == "drive"
+    assert (scene.play.status, scene.play.retries) == ("RUN", number + 1)
+    assert scene.retry("other", sequence=801) == ACK
 
 
 @LAWS
@@ -242,7 +352,9 @@ def test_the_same_history_is_the_same_decision(plan: Any, course: list[tuple[str
 def test_whoever_takes_a_play_raises_its_epoch(plan: Any, course: list[tuple[str, int]]) -> None:
     scene = play(plan, course)
     events = [event for commit in scene.commits for event in commit.events]
-    drivers = [event.epoch for event in events if isinstance(event, m.PlayStarted | m.PlayResumed)]
+    drivers = [
+        event.epoch for event in events if isinstance(event, m.PlayStarted | m.PlayResumed | m.PlayRetried)
+    ]
     assert drivers == list(range(1, len(drivers) + 1))
 
 
@@ -255,6 +367,7 @@ def test_every_play_ends_when_all_its_steps_run_and_all_approvals_are_given(
     for number in range(400):
         if scene.play.ended:
             break
+        scene.send(m.ResumePlay(at=scene.now), id=f"lift-{number}", sequence=9_000 + number)
         if scene.play.status == "WAIT":
             scene.send(
                 m.WakePlay(at=scene.now, wait_id=scene.play.wait_id),
@@ -264,7 +377,8 @@ def test_every_play_ends_when_all_its_steps_run_and_all_approvals_are_given(
         for ref in REFS:
             for again in range(9):
                 id = f"final-{number}-{ref}-{again}"
-                scene.send(an_approval(ref, at=scene.now), id=id, sequence=500 + 9 * number)
+                command = an_approval(ref, at=scene.now, by=f"late {again}")
+                scene.send(command, id=id, sequence=500 + 9 * number)
         scene.now += timedelta(seconds=10)
         _follow(scene)
         _run(scene, 0)

@@ -58,9 +58,12 @@ def added(
 def changed(layer: Layer, given: LayerFields, *, others: tuple[Layer, ...], modules: Modules) -> Layer:
     """Return the step with the supplied fields replaced; null sets a field back to its default.
 
+    Who gives a step an approval's rules means it to wait, unless they say otherwise in the same breath (ADR 35).
     Raises Invalid naming the field that does not fit.
     """
     new = {name: value for name, value in _supplied(given).items() if not (name == "ref" and value == "")}
+    if new.get("approval") is not None:
+        new = {"needs_approval": True, **new}
     made = msgspec.structs.replace(layer, **{name: _CHECKS[name](value) for name, value in new.items()})
     _check_ref(made, others)
     _check_module(made, modules)

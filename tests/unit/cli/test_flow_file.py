@@ -148,3 +148,13 @@ def test_a_file_that_states_no_flow_is_refused_naming_what_is_wrong(content: byt
     assert refused.value.exit_code == USAGE
     assert refused.value.message.startswith("x.json is not a flow: ")
     assert said.lower() in refused.value.message.lower()
+
+
+def test_a_layer_with_rules_of_an_approval_waits_unless_its_file_says_otherwise() -> None:
+    ruled = read(layers=[{**LAYER, "approval": {"count": 2}}])
+    lifted = read(layers=[{**LAYER, "approval": {"count": 2}, "needsApproval": False}])
+    assert [flow.layers[0].needs_approval for flow in (ruled, lifted)] == [True, False]
+    assert [flow_file.read(flow_file.text_of(flow).encode(), "x.json") for flow in (ruled, lifted)] == [
+        ruled,
+        lifted,
+    ]
