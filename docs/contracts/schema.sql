@@ -19,6 +19,37 @@ create table api_keys (
     constraint api_keys_pkey PRIMARY KEY (id)
 );
 
+create table app_keys (
+    id text not null,
+    company_id text not null,
+    app_id text not null,
+    name text not null,
+    description text,
+    role_id text not null,
+    revoked boolean not null,
+    created_at timestamp with time zone not null,
+    valid_until timestamp with time zone,
+    sequence bigint not null,
+    constraint app_keys_pkey PRIMARY KEY (id)
+);
+
+create table apps (
+    id text not null,
+    company_id text not null,
+    owner_id text not null,
+    member_ids text[] not null,
+    visibility text not null,
+    listed boolean not null,
+    deleted boolean not null,
+    price integer not null,
+    installed_from text not null,
+    definition jsonb not null,
+    created_at timestamp with time zone not null,
+    updated_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint apps_pkey PRIMARY KEY (id)
+);
+
 create table audit (
     stream text not null,
     sequence bigint not null,
@@ -210,6 +241,20 @@ create table plays (
     constraint plays_pkey PRIMARY KEY (id)
 );
 
+create table reviews (
+    id text not null,
+    app_id text not null,
+    user_id text not null,
+    user_name text not null,
+    rating integer not null,
+    text text not null,
+    deleted boolean not null,
+    created_at timestamp with time zone not null,
+    updated_at timestamp with time zone not null,
+    sequence bigint not null,
+    constraint reviews_pkey PRIMARY KEY (id)
+);
+
 create table schedules (
     id text not null,
     company_id text not null,
@@ -241,6 +286,10 @@ create table users (
 );
 
 CREATE INDEX api_keys_by_company ON api_keys USING btree (company_id, issued_at, id);
+CREATE INDEX app_keys_by_app ON app_keys USING btree (company_id, app_id, created_at, id) WHERE (NOT revoked);
+CREATE INDEX apps_by_member ON apps USING gin (member_ids) WHERE (NOT deleted);
+CREATE INDEX apps_by_source ON apps USING btree (installed_from) WHERE (installed_from <> ''::text);
+CREATE INDEX apps_listed ON apps USING btree (updated_at, id) WHERE listed;
 CREATE INDEX audit_by_company ON audit USING btree (company_id, at DESC, sequence DESC);
 CREATE INDEX audit_by_entity ON audit USING btree (company_id, entity_type, entity_id, sequence DESC);
 CREATE INDEX channel_requests_by_age ON channel_requests USING btree (at);
@@ -259,6 +308,7 @@ CREATE INDEX plays_by_flow_state ON plays USING btree (company_id, flow_id, stat
 CREATE INDEX plays_by_schedule ON plays USING btree (company_id, schedule_id, created_at DESC, id DESC) WHERE (schedule_id IS NOT NULL);
 CREATE INDEX plays_parked ON plays USING btree (changed_at) WHERE (state = ANY (ARRAY['WAIT'::text, 'ON_HOLD'::text, 'DEFERRED'::text]));
 CREATE INDEX plays_running ON plays USING btree (changed_at) WHERE (state = 'RUN'::text);
+CREATE INDEX reviews_by_app ON reviews USING btree (app_id, updated_at, id) WHERE (NOT deleted);
 CREATE INDEX schedules_by_company ON schedules USING btree (company_id, created_at, id) WHERE (NOT deleted);
 CREATE INDEX schedules_by_wake ON schedules USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 CREATE INDEX users_by_company ON users USING btree (company_id, created_at, id);

@@ -13,6 +13,8 @@ import msgspec
 from libs.common.errors import Invalid
 from libs.common.messages import (
     access,
+    app,
+    app_key,
     channel,
     flow,
     grant,
@@ -24,6 +26,7 @@ from libs.common.messages import (
     pat,
     play,
     request,
+    review,
     schedule,
     token_key,
 )
@@ -107,6 +110,14 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.pat.issued.v1": pat.PatIssued,
     "headrace.pat.revoked.v1": pat.PatRevoked,
     "headrace.tokenkey.changed.v1": token_key.TokenKeysChanged,
+    "headrace.app.created.v1": app.AppCreated,
+    "headrace.app.updated.v1": app.AppUpdated,
+    "headrace.app.deleted.v1": app.AppDeleted,
+    "headrace.snapshot.taken.v1": app.SnapshotTaken,
+    "headrace.appkey.issued.v1": app_key.AppKeyIssued,
+    "headrace.appkey.revoked.v1": app_key.AppKeyRevoked,
+    "headrace.review.written.v1": review.ReviewWritten,
+    "headrace.review.deleted.v1": review.ReviewDeleted,
     "headrace.group.created.v1": group.GroupCreated,
     "headrace.group.updated.v1": group.GroupUpdated,
     "headrace.group.deleted.v1": group.GroupDeleted,

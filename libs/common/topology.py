@@ -28,6 +28,10 @@ DEFINITION_NOUNS = (
     "pat",
     "tokenkey",
     "attempt",
+    "app",
+    "snapshot",
+    "appkey",
+    "review",
     "channel",
 )
 WORK_CONSUMER = "executor-work"

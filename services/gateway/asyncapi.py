@@ -163,6 +163,7 @@ _KEY: Any = subjects.PlayKey("{shard}", "{company}", "{flow}", "{play}")  # type
 _LANE: Any = subjects.LaneKey("{shard}", "{company}", "{flow}")  # type: ignore[arg-type]
 _NOUNS = (
     "flow", "group", "company", "user", "key", "module", "channel", "grant", "refresh", "pat", "tokenkey",
+    "app", "snapshot", "appkey", "review",
     "attempt",
 )  # fmt: skip
 _COMMANDS = frozenset(

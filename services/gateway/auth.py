@@ -29,6 +29,7 @@ from libs.common.messages.access import (
 from libs.common.messages.origin import Origin
 from services.gateway import credentials
 from services.gateway.access_tokens import AccessTokens
+from services.gateway.app_keys import AppKeys
 from services.gateway.digests import digest_of
 from services.gateway.keys import ApiKeys
 from services.gateway.latest import Latest
@@ -70,12 +71,14 @@ class Auth:
         self.keys = ApiKeys(config, bus, clock, self._users)
         self.tokens = AccessTokens(config, bus, clock, self._users)
         self.pats = PersonalTokens(config, bus, clock, self._users)
+        self.app_keys = AppKeys(config, bus, clock)
 
     async def start(self) -> None:
         """Follow logouts, revoked keys and changed users. Raises Invalid when a configured secret cannot sign."""
         await self.keys.start()
         await self.tokens.start()
         await self.pats.start()
+        await self.app_keys.start()
         await self._sessions.start()
         await self._users.start()
 
@@ -106,7 +109,7 @@ class Auth:
             case "pat":
                 return await self.pats.holder(credential.token)
             case "app":
-                raise Unauthorized("this app's key does not hold")
+                return await self.app_keys.holder(credential.token)
             case "key":
                 return await self._by_key(credential.token)
 

@@ -7,10 +7,9 @@ from aiohttp import web
 
 from libs.common.errors import Unauthorized
 from libs.common.messages.token_key import ALGORITHM
-from services.gateway import pats
+from services.gateway import app_keys, pats
 
 Kind = Literal["access", "pat", "app", "key"]
-APP_KEY_PREFIX = "flk_"
 APP_KEY_HEADER = "X-API-Key"
 TOKEN_CHARS_MAX = 4_096
 # What may stand before a token; a token may also stand alone.
@@ -45,7 +44,7 @@ def classified(token: str) -> Credential:
     """Return a token with the kind that its looks say."""
     if token.startswith(pats.PREFIX):
         return Credential("pat", token)
-    if token.startswith(APP_KEY_PREFIX):
+    if token.startswith(app_keys.PREFIX):
         return Credential("app", token)
     # Each kind is then checked with its own keys and its own algorithm, whatever the token says.
     return Credential("access" if _algorithm(token) == ALGORITHM else "key", token)

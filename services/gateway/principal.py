@@ -22,6 +22,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     grant_id: str = ""
     # A personal access token's (spec flow-like section 2.2); other credentials may all that the role may.
     pat_bits: int = ALL
+    # Of an app's key: the app it is for, and the role it holds there. Then there is no user.
+    app_id: str = ""
+    app_role_id: str = ""
 
     def must_reach(self, bits: int) -> None:
         """Raise Forbidden unless the caller's personal access token, if it is one, holds one of these permissions."""

@@ -144,6 +144,15 @@ BODIES: dict[str, Any] = {
         "responseMode": "sync",
         "timeoutSeconds": 30,
     },
+    "AppWish": {"name": "Invoices", "description": "Counts them", "tags": ["finance"]},
+    "MetaFields": {"name": "Invoices", "description": "Counts them"},
+    "VisibilityWish": {"visibility": "Prototype"},
+    "RoleWish": {"name": "Writer", "permissions": 128},
+    "InviteWish": {"sub": "69b52a3d0c1f5e8a90000002"},
+    "JoinWish": {"message": "May I?"},
+    "NewAppKey": {"name": "ci"},
+    "ReviewWish": {"rating": 5, "text": "Counts well"},
+    "DecisionWish": {"status": "ACCEPTED", "message": "Fine"},
     "NoteFields": {"note": "until the audit is over"},
     "BackfillFields": {"from": "2026-03-01T00:00:00Z", "to": "2026-03-08T00:00:00Z", "parallel": False},
 }
@@ -169,6 +178,8 @@ def _of(info: inspect.Type) -> Any:
             return info.values[0]
         case inspect.ListType() | inspect.VarTupleType():
             return [_of(info.item_type)]
+        case inspect.TupleType():
+            return [_of(part) for part in info.item_types]
         case inspect.DateTimeType():
             return AT
         case inspect.BoolType():

@@ -6,6 +6,9 @@ from libs.common import rpc, subjects
 from libs.common.bus import Bus
 from libs.common.cipher import Cipher
 from libs.common.messages import (
+    app,
+    app_key,
+    app_query,
     channel,
     flow,
     grant,
@@ -16,12 +19,17 @@ from libs.common.messages import (
     pat,
     query,
     request,
+    review,
     user,
     version,
 )
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
 from services.store.accounts import Accounts
+from services.store.app_installs import AppInstalls
+from services.store.app_keys import AppKeys
+from services.store.app_shelf import AppShelf
+from services.store.apps import Apps
 from services.store.audit import Audit
 from services.store.catalogue import Catalogue
 from services.store.channels import Channels
@@ -38,6 +46,7 @@ from services.store.pats import Pats
 from services.store.progress import Progress
 from services.store.queries import Queries
 from services.store.refusals import Refusals
+from services.store.reviews import Reviews
 from services.store.schedules import Schedules
 from services.store.sessions import Sessions
 from services.store.tokens import AccessTokens
@@ -77,6 +86,7 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
         *_of_access(parts, ledger, listing),
         _of_schedules(parts),
         *_of_channels(parts, ledger, listing),
+        *_of_apps(parts, ledger, listing, Apps(ledger, parts.database, groups, definitions)),
         Answers(
             subjects.command("group"),
             group.AnyGroupCommand,
@@ -258,4 +268,50 @@ def _of_accounts(
             {pat.IssuePat: pats.handle, pat.RevokePat: pats.handle},
         ),
         Answers(subjects.query("pat"), pat.AnyPatQuery, {pat.ListPats: pats.page}),
+    ]
+
+
+def _of_apps(parts: Parts, ledger: Ledger, listing: Listing, apps: Apps) -> list[Answers]:
+    keys, reviews = AppKeys(ledger, apps), Reviews(ledger, parts.database)
+    shelf = AppShelf(listing)
+    changes = (
+        app.UpdateApp, app.PutRole, app.DeleteRole, app.SetDefaultRole, app.AssignRole, app.InviteMember,
+        app.RemoveMember, app.JoinApp, app.AnswerJoin,
+    )  # fmt: skip
+    return [
+        Answers(
+            subjects.command("app"),
+            app.AnyAppCommand,
+            {
+                **dict.fromkeys(changes, apps.handle),
+                app.CreateApp: apps.create,
+                app.SetVisibility: apps.show,
+                app.DecidePublication: apps.decide,
+                app.DeleteApp: apps.delete,
+                app.InstallApp: AppInstalls(ledger, parts.database, apps, parts.bus).install,
+            },
+        ),
+        Answers(
+            subjects.query("app"),
+            app_query.AnyAppQuery,
+            {
+                app_query.ListApps: shelf.page,
+                app_query.GetApp: shelf.get,
+                app_query.SearchStore: shelf.search,
+                app_query.GetItem: shelf.item,
+                app_query.ListReviews: shelf.reviews,
+                app_query.ListPublications: shelf.publications,
+                app_query.ListAppKeys: shelf.keys,
+            },
+        ),
+        Answers(
+            subjects.command("appkey"),
+            app_key.AnyAppKeyCommand,
+            {app_key.IssueAppKey: keys.handle, app_key.RevokeAppKey: keys.handle},
+        ),
+        Answers(
+            subjects.command("review"),
+            review.AnyReviewCommand,
+            {review.WriteReview: reviews.handle, review.DeleteReview: reviews.handle},
+        ),
     ]

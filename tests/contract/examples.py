@@ -13,6 +13,7 @@ from libs.common.codec import TYPE_NAMES, TYPES, Context, encode_message, source
 from libs.common.messages import access, approval, flow, group, key, kv, module, play
 from libs.common.messages.origin import Origin
 from tests.contract.example_accounts import grant_events
+from tests.contract.example_apps import app_events
 from tests.contract.example_channels import channel_events
 from tests.contract.example_children import child_messages, lane_events
 from tests.contract.example_plays import (
@@ -211,6 +212,7 @@ def all_examples() -> dict[str, msgspec.Struct]:
         group_events,
         kv_events,
         channel_events,
+        lambda: app_events(a_flow()),
     )
     return {TYPE_NAMES[type(message)]: message for make in groups for message in make()}
 

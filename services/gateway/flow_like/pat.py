@@ -1,17 +1,17 @@
 """`/api/v1/user/pat`: tokens for a user's programs (spec flow-like section 4.1)."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from aiohttp import web
 
 from libs.common import ids
-from libs.common.errors import Invalid
 from libs.common.messages.pat import ALL, IssuePat, ListPats, PatView, RevokePat
 from services.gateway import bodies
 from services.gateway.answers import reply, whole_seconds
 from services.gateway.digests import digest_of
 from services.gateway.flow_like import slices
+from services.gateway.flow_like.moments import moment_of
 from services.gateway.operations import operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
@@ -105,7 +105,7 @@ class PatRoutes:
             name=given.name,
             digest=digest_of(secret),
             permissions=given.permissions,
-            valid_until=_moment(given.valid_until),
+            valid_until=moment_of(given.valid_until, "valid_until"),
         )
         answer = await self._parts.store.order("pat", command)
         made = PatMade(id=pat_id, pat=f"{PREFIX}{pat_id}.{secret}", permission=given.permissions)
@@ -127,15 +127,3 @@ class PatRoutes:
         answer = await self._parts.store.order("pat", command)
         self._parts.auth.pats.changed(pat_id, max(answer.sequences.values(), default=0))
         return web.Response(status=204, headers=answer.headers)
-
-
-def _moment(given: int | str | None) -> datetime | None:
-    if given is None:
-        return None
-    try:
-        if isinstance(given, int):
-            return datetime.fromtimestamp(given, UTC)
-        moment = msgspec.convert(given, datetime)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Invalid("valid_until: expected an RFC 3339 timestamp, or seconds since 1970") from error

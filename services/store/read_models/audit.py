@@ -7,7 +7,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from libs.common.codec import Envelope, encode
-from libs.common.messages import access, channel, flow, grant, group, key, kv, pat, play, schedule
+from libs.common.messages import (
+    access,
+    app,
+    app_key,
+    channel,
+    flow,
+    grant,
+    group,
+    key,
+    kv,
+    pat,
+    play,
+    review,
+    schedule,
+)
 from libs.common.messages.origin import Fact
 from services.store.database import Connection
 from services.store.read_models.text import storable
@@ -34,6 +48,14 @@ ACTIONS: dict[type, str] = {
     grant.GrantEnded: "auth.logout",
     pat.PatIssued: "pat.create",
     pat.PatRevoked: "pat.revoke",
+    app.AppCreated: "app.create",
+    app.AppUpdated: "app.update",
+    app.AppDeleted: "app.delete",
+    app.SnapshotTaken: "app.publish",
+    app_key.AppKeyIssued: "app.key.create",
+    app_key.AppKeyRevoked: "app.key.revoke",
+    review.ReviewWritten: "app.review",
+    review.ReviewDeleted: "app.review.delete",
     key.KeyIssued: "apikey.create",
     key.KeyRevoked: "apikey.revoke",
     channel.ChannelCreated: "channel.create",
@@ -57,6 +79,7 @@ _GONE = frozenset(
     {
         flow.FlowDeleted,
         group.GroupDeleted,
+        app.AppDeleted,
         kv.KvDeleted,
         channel.ChannelDeleted,
         schedule.ScheduleDeleted,
@@ -205,6 +228,8 @@ def _thing(event: Fact) -> _Thing:
             return _Thing("company", event.company.id, _json(event.company))
         case key.KeyEvent():
             return _Thing("apikey", event.key.id, _json(event.key))
+        case app.AppEvent() | app.SnapshotTaken() | app_key.AppKeyEvent() | review.ReviewEvent():
+            return _of_app(event)
         case channel.ChannelEvent():
             shown = _json(channel.channel_view(event.channel))
             return _Thing("channel", event.channel.id, shown)
@@ -215,14 +240,25 @@ def _thing(event: Fact) -> _Thing:
             )
         case schedule.ScheduleEvent():
             return _Thing("schedule", event.schedule.id, _json(event.schedule))
-        case access.SessionOpened() | access.SessionClosed() | access.SessionRefused():
-            return _Thing("session", event.by, None)
-        case grant.GrantEvent():
+        case access.SessionOpened() | access.SessionClosed() | access.SessionRefused() | grant.GrantEvent():
             return _Thing("session", event.by, None)
         case pat.PatEvent():
             return _Thing("pat", event.pat.id, {n: v for n, v in _json(event.pat).items() if n != "digest"})
         case _:
             raise ValueError(f"{type(event).__name__} is not audited")
+
+
+def _of_app(event: app.AppEvent | app.SnapshotTaken | app_key.AppKeyEvent | review.ReviewEvent) -> _Thing:
+    match event:
+        case app.AppEvent():
+            return _Thing("app", event.app.id, _json(event.app))
+        case app.SnapshotTaken():
+            return _Thing("app", event.app_id, None)
+        case app_key.AppKeyEvent():
+            shown = {n: v for n, v in _json(event.key).items() if n != "digest"}
+            return _Thing("appkey", event.key.id, shown)
+        case review.ReviewEvent():
+            return _Thing("review", event.review.id, _json(event.review))
 
 
 def _json(struct: msgspec.Struct) -> dict[str, Any]:

@@ -4,21 +4,35 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from libs.common import codec, subjects
-from libs.common.messages import access, channel, flow, grant, group, key, pat
+from libs.common.messages import access, app, app_key, channel, flow, grant, group, key, pat, review
 from services.store.database import Connection
 from services.store.log_reader import Record
 from services.store.read_models import access as access_tables
-from services.store.read_models import audit, channels, checkpoints, flows, groups, keys, pats, versions
+from services.store.read_models import apps, audit, channels, checkpoints, flows, groups, keys, pats, versions
 from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.versions import VersionRow
 
 Write = Callable[[Connection, list[tuple[Any, int]]], Awaitable[None]]
 
-Definition = flow.Flow | access.Company | access.User | group.Group | key.ApiKey | channel.Channel | pat.Pat
+Definition = (
+    flow.Flow
+    | access.Company
+    | access.User
+    | group.Group
+    | key.ApiKey
+    | channel.Channel
+    | pat.Pat
+    | app.App
+    | app_key.AppKey
+    | review.Review
+)
 
 # The nouns that have a table, or are audited, and so the filters of the projector.
-NOUNS = ("flow", "company", "user", "group", "key", "session", "channel", "grant", "pat")
+NOUNS = (
+    "flow", "company", "user", "group", "key", "session", "channel", "grant", "pat", "app", "snapshot",
+    "appkey", "review",
+)  # fmt: skip
 _TABLES: dict[type, Write] = {
     flow.Flow: flows.write,
     access.Company: access_tables.write_companies,
@@ -27,22 +41,31 @@ _TABLES: dict[type, Write] = {
     key.ApiKey: keys.write,
     channel.Channel: channels.write,
     pat.Pat: pats.write,
+    app.App: apps.write,
+    app_key.AppKey: apps.write_keys,
+    review.Review: apps.write_reviews,
 }
 
 
 def definition_of(event: Any) -> Definition | None:
-    """Return the definition that an event carries, None for a session's or grant's.
+    """Return the definition that an event carries, None for a session's, grant's or snapshot's.
 
     Raises ValueError for another noun's.
     """
     match event:
         case access.SessionOpened() | access.SessionClosed() | access.SessionRefused() | grant.GrantEvent():
             return None
+        case app.SnapshotTaken():
+            return None
+        case app.AppEvent():
+            return event.app
+        case review.ReviewEvent():
+            return event.review
         case pat.PatEvent():
             return event.pat
         case group.GroupEvent():
             return event.group
-        case key.KeyEvent():
+        case key.KeyEvent() | app_key.AppKeyEvent():
             return event.key
         case channel.ChannelEvent():
             return event.channel
