@@ -33,7 +33,6 @@ from services.gateway.operations import operation
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route
 
-BASE = "/api/v1/apps/{id}"
 # In the place of an id: a role that is yet to be made.
 NEW = "new"
 
@@ -74,18 +73,18 @@ class AppTeamRoutes:
     def routes(self) -> list[Route]:
         """Return the endpoints."""
         return [
-            Route("GET", f"{BASE}/roles", self._roles, "read"),
-            Route("PUT", f"{BASE}/roles/{{role_id}}", self._put_role, "edit"),
-            Route("DELETE", f"{BASE}/roles/{{role_id}}", self._delete_role, "edit"),
-            Route("PUT", f"{BASE}/roles/{{role_id}}/default", self._default_role, "edit"),
-            Route("POST", f"{BASE}/roles/{{role_id}}/assign/{{sub}}", self._assign_role, "edit"),
-            Route("GET", f"{BASE}/team", self._members, "read"),
-            Route("PUT", f"{BASE}/team/invite", self._invite, "edit"),
-            Route("DELETE", f"{BASE}/team/{{sub}}", self._remove, "read"),
-            Route("GET", f"{BASE}/team/queue", self._queue, "read"),
-            Route("PUT", f"{BASE}/team/queue", self._join, "read"),
-            Route("POST", f"{BASE}/team/queue/{{request_id}}", self._accept, "edit"),
-            Route("DELETE", f"{BASE}/team/queue/{{request_id}}", self._refuse, "edit"),
+            Route("GET", "/api/v1/apps/{id}/roles", self._roles, "read"),
+            Route("PUT", "/api/v1/apps/{id}/roles/{role_id}", self._put_role, "edit"),
+            Route("DELETE", "/api/v1/apps/{id}/roles/{role_id}", self._delete_role, "edit"),
+            Route("PUT", "/api/v1/apps/{id}/roles/{role_id}/default", self._default_role, "edit"),
+            Route("POST", "/api/v1/apps/{id}/roles/{role_id}/assign/{sub}", self._assign_role, "edit"),
+            Route("GET", "/api/v1/apps/{id}/team", self._members, "read"),
+            Route("PUT", "/api/v1/apps/{id}/team/invite", self._invite, "edit"),
+            Route("DELETE", "/api/v1/apps/{id}/team/{sub}", self._remove, "read"),
+            Route("GET", "/api/v1/apps/{id}/team/queue", self._queue, "read"),
+            Route("PUT", "/api/v1/apps/{id}/team/queue", self._join, "read"),
+            Route("POST", "/api/v1/apps/{id}/team/queue/{request_id}", self._accept, "edit"),
+            Route("DELETE", "/api/v1/apps/{id}/team/queue/{request_id}", self._refuse, "edit"),
         ]
 
     @operation(tuple[str, list[RoleObject]])
