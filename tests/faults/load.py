@@ -11,7 +11,7 @@ from aiohttp import web
 from libs.common.bus import Bus
 from libs.common.codec import decode_commit
 from libs.common.messages import play as m
-from libs.common.subjects import parse_play, plays_stream, shard_events
+from libs.common.subjects import PlayKey, parse_play, plays_stream, shard_events
 from tests.e2e.api import Api
 from tests.fixtures.system import RunningSystem
 
@@ -28,10 +28,15 @@ FIVE_PURE_STEPS: list[dict[str, Any]] = [
 
 
 class Counted:
-    """A loopback HTTP server that counts the calls of each play by its Idempotency-Key."""
+    """A loopback HTTP server that counts the calls of each play by its Idempotency-Key.
+
+    It counts at once, and answers while `answering` is set.
+    """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.port = 0
         self._runner: web.AppRunner | None = None
 
@@ -47,11 +52,13 @@ class Counted:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        self.answering.set()
         await self._runner.cleanup()
 
     async def _count(self, request: web.Request) -> web.Response:
         key = request.headers["Idempotency-Key"]
         self.calls[key] += 1
+        await self.answering.wait()
         return web.json_response({"key": key})
 
     def layers(self) -> list[dict[str, Any]]:
@@ -113,19 +120,25 @@ async def all_projected(api: Api, flow_id: str, count: int, *, state: str = "DON
         await asyncio.sleep(RETRY_PAUSE_S)
 
 
-async def events_by_play(system: RunningSystem) -> dict[str, list[Any]]:
-    """Return every event of every play, in order, as the log holds them."""
+async def events_in_order(system: RunningSystem) -> list[tuple[PlayKey, Any]]:
+    """Return every event of every play with where its play lives, in the order of the log."""
     bus = await Bus.connect(system.env()["HEADRACE_NATS_URL"], name="test")
     try:
         stored = await bus.load(plays_stream(0), shard_events(0))
     finally:
         await bus.close()
+    return [
+        (parse_play(message.subject)[0], event)
+        for message in stored
+        for event in decode_commit(message.data, sequence=message.sequence).events
+    ]
+
+
+async def events_by_play(system: RunningSystem) -> dict[str, list[Any]]:
+    """Return every event of every play, in order, as the log holds them."""
     events: dict[str, list[Any]] = {}
-    for message in stored:
-        key, _ = parse_play(message.subject)
-        events.setdefault(key.play_id, []).extend(
-            decode_commit(message.data, sequence=message.sequence).events
-        )
+    for key, event in await events_in_order(system):
+        events.setdefault(key.play_id, []).append(event)
     return events
 
 
