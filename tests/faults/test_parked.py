@@ -15,7 +15,7 @@ PLAYS = 1_000
 # What an executor allocates once, for its first plays.
 WARM_UP_PLAYS = 500
 APPROVED = 50
-# Far below one play's state, and above what the allocator keeps of those that were driven at once.
+# Five times what was measured on a busy machine: what an allocator keeps of plays that were driven at once varies.
 RSS_BYTES_PER_PLAY_MAX = 4_096
 
 GATE = {"ref": "gate", "appId": "var", "index": 0, "needsApproval": True, "args": {"values": {"n": 1}}}
