@@ -1,5 +1,6 @@
 """The calls of the published page, word for word but for host and port (spec flow-like section 11.3)."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.api import Api
 from tests.fixtures.system import RunningSystem, running_system
 
 PUBLISHED = "http://localhost:8083"
 CALL_S_MAX = 30.0
+SIGN = {"appId": "var", "ref": "sign", "index": 0, "needsApproval": True, "args": {"values": {"a": 1}}}
 # Each call of the page, and what the page says of its answer.
 CALLS: tuple[tuple[str, Any], ...] = (
     ("curl http://localhost:8083/api/v1/health", {"status": "ok"}),
@@ -56,3 +59,42 @@ def test_a_call_of_the_page_is_answered_as_the_page_says(
 ) -> None:
     said = run(line, installation)
     assert same_kind(told, said), said
+
+
+SUBMIT = """curl -X POST http://localhost:8083/jobs/submit \\
+-H "Content-Type: application/json" \\
+-d '{
+"app_id": "your-app-id",
+"board_id": "your-board-id",
+"version": "latest",
+"payload": {"key": "value"},
+"mode": "async"
+}'"""
+
+
+async def test_the_jobs_of_the_page_are_submitted_read_and_cancelled(installation: RunningSystem) -> None:
+    async with Api.logged_in(installation) as api:
+        group = await api.post("/api/groups", {"name": "your-app-id"}, status=201)
+        board = await api.create_flow("your-board-id", SIGN, groupId=group["id"])
+        assert board["permanentId"] == "your-board-id"
+        submitted = await asyncio.to_thread(run, SUBMIT, installation)
+        assert (set(submitted), submitted["status"]) == ({"job_id", "status"}, "queued")
+        play = await api.wait_for(submitted["job_id"].removeprefix("job-"), "WAIT")
+        assert play["args"] == {"key": "value"}
+
+    def named(line: str) -> str:
+        return line.replace("job-abc123", submitted["job_id"])
+
+    job = await asyncio.to_thread(run, named("curl http://localhost:8083/jobs/job-abc123"), installation)
+    assert job == {
+        "job_id": submitted["job_id"],
+        "status": "running",
+        "started_at": job["started_at"],
+        "completed_at": None,
+        "error": None,
+    }
+    assert job["started_at"].endswith("Z")
+    cancel = named("curl -X POST http://localhost:8083/jobs/job-abc123/cancel")
+    assert await asyncio.to_thread(run, cancel, installation) is None
+    ended = await asyncio.to_thread(run, named("curl http://localhost:8083/jobs/job-abc123"), installation)
+    assert ended["status"] == "cancelled"

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from libs.common.messages.pat import PROJECTS
 from services.gateway import bodies
+from services.gateway.flow_like.app_rights import enter
 from services.gateway.flow_like.jobs import REPEATABLE
 from services.gateway.flow_like.launches import Wish
 from services.gateway.flow_like.run_answers import RunAccepted
@@ -35,29 +35,38 @@ class BoardRoutes:
     """Boards of an app: invoke."""
 
     def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._runner = Runner(parts, RunRecords(parts))
 
     def routes(self) -> list[Route]:
         """Return the endpoints."""
         return [
-            Route("POST", "/api/v1/apps/{id}/board/{board_id}/invoke", self._stream, "run"),
-            Route("POST", "/api/v1/apps/{id}/board/{board_id}/invoke/async", self._run, "run"),
+            Route("POST", "/api/v1/apps/{id}/board/{board_id}/invoke", self._stream, None),
+            Route("POST", "/api/v1/apps/{id}/board/{board_id}/invoke/async", self._run, None),
         ]
 
     @operation(
-        str, media_type=EVENT_STREAM, body=_fields, body_optional=True, query=REPEATABLE, refusals=(409, 429)
+        str,
+        media_type=EVENT_STREAM,
+        body=_fields,
+        body_optional=True,
+        query=REPEATABLE,
+        refusals=(409, 429),
+        permission="run",
     )
     async def _stream(self, call: Call) -> web.StreamResponse:
         """Run a board, and stream what happens."""
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "run")
         fields = await bodies.read(call.request, _fields, optional=True)
         wish = _wish(call, fields)
         return await self._runner.stream(call, wish, with_state=fields.stream_state is not False)
 
-    @operation(RunAccepted, body=_fields, body_optional=True, query=REPEATABLE, refusals=(409, 429))
+    @operation(
+        RunAccepted, body=_fields, body_optional=True, query=REPEATABLE, refusals=(409, 429), permission="run"
+    )
     async def _run(self, call: Call) -> web.Response:
         """Run a board; the answer comes at once."""
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "run")
         fields = await bodies.read(call.request, _fields, optional=True)
         return await self._runner.run(call, _wish(call, fields), wait_s=SYNC_WAIT_S)
 

@@ -34,10 +34,15 @@ class Boards:
         try:
             flow = await self._parts.definitions.find(company_id, board_id)
         except NotFound as error:
-            raise NotFound(f"app {shown(app_id)} has no board {shown(board_id)}") from error
+            raise self.no_board(app_id, board_id) from error
         if flow.group_id is None or not await self._is(company_id, flow.group_id, app_id):
-            raise NotFound(f"app {shown(app_id)} has no board {shown(board_id)}")
+            raise self.no_board(app_id, board_id)
         return flow
+
+    @staticmethod
+    def no_board(app_id: str, board_id: str) -> NotFound:
+        """Return the refusal of a board that is not there, or not for this caller."""
+        return NotFound(f"app {shown(app_id)} has no board {shown(board_id)}")
 
     async def at_version(self, company_id: str, flow: Definition, version: Any) -> Definition:
         """Return a board as it was in a version: `latest`, `0.0.7`, `[0, 0, 7]` or `7`.

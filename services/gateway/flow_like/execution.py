@@ -7,9 +7,9 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from libs.common.errors import Invalid, Unauthorized
-from libs.common.messages.pat import PROJECTS
 from services.gateway import bodies, paging
 from services.gateway.answers import reply, whole_seconds
+from services.gateway.flow_like.app_rights import enter
 from services.gateway.flow_like.cancels import Cancels
 from services.gateway.flow_like.jobs import REPEATABLE
 from services.gateway.flow_like.launches import Wish, mode_of, start_of, view_of
@@ -24,6 +24,7 @@ from services.gateway.flow_like.run_answers import (
 )
 from services.gateway.flow_like.run_feed import RunFeed
 from services.gateway.flow_like.run_records import RunRecords
+from services.gateway.flow_like.run_rights import must_read
 from services.gateway.flow_like.runner import SYNC_WAIT_S, SYNC_WAIT_S_MAX, Runner
 from services.gateway.flow_like.statuses import run_status, titled
 from services.gateway.operations import number, operation, text
@@ -66,15 +67,17 @@ class ExecutionRoutes:
     def routes(self) -> list[Route]:
         """Return the endpoints."""
         return [
-            Route("POST", "/api/v1/execution/run", self._run, "run"),
+            Route("POST", "/api/v1/execution/run", self._run, None),
             Route("GET", "/api/v1/execution/poll", self._poll, None),
-            Route("GET", "/api/v1/execution/{id}", self._get, "read"),
-            Route("POST", "/api/v1/execution/{id}/cancel", self._cancel, "run"),
-            Route("GET", "/api/v1/execution/run/{run_id}", self._get_titled, "read"),
-            Route("DELETE", "/api/v1/execution/run/{run_id}", self._cancel, "run"),
+            Route("GET", "/api/v1/execution/{id}", self._get, None),
+            Route("POST", "/api/v1/execution/{id}/cancel", self._cancel, None),
+            Route("GET", "/api/v1/execution/run/{run_id}", self._get_titled, None),
+            Route("DELETE", "/api/v1/execution/run/{run_id}", self._cancel, None),
         ]
 
-    @operation((RunAccepted, RunEnded), body=_fields, query=REPEATABLE, refusals=(404, 409, 429))
+    @operation(
+        (RunAccepted, RunEnded), body=_fields, query=REPEATABLE, refusals=(404, 409, 429), permission="run"
+    )
     async def _run(self, call: Call) -> web.StreamResponse:
         """Run a board.
 
@@ -82,7 +85,7 @@ class ExecutionRoutes:
         `Accept` of `text/event-stream`, it is the run as Server-Sent Events. `poll_token` follows the run for an hour
         without another credential.
         """
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "run")
         fields = await bodies.read(call.request, _fields)
         if fields.event_id is None:
             for name in ("app_id", "board_id"):
@@ -103,18 +106,20 @@ class ExecutionRoutes:
             return await self._runner.stream(call, wish, with_state=fields.stream_state is not False)
         return await self._runner.run(call, wish, wait_s=_wait_s(fields.timeout_s))
 
-    @operation(RunShown)
+    @operation(RunShown, permission="read")
     async def _get(self, call: Call) -> web.Response:
         """Return how a run stands, by its id or its job's."""
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "read")
         view = await view_of(self._parts, call.caller.company_id, call.parameters[0])
+        await must_read(self._parts, call, view.flow_id, view.id)
         return reply(whole_seconds(await self._records.shown(call.caller.company_id, view)))
 
-    @operation(RunTitled)
+    @operation(RunTitled, permission="read")
     async def _get_titled(self, call: Call) -> web.Response:
         """Return how a run stands, its status with a capital."""
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "read")
         view = await view_of(self._parts, call.caller.company_id, call.parameters[0])
+        await must_read(self._parts, call, view.flow_id, view.id)
         shown = await self._records.shown(call.caller.company_id, view)
         fields: dict[str, Any] = {name: getattr(shown, name) for name in RunTitled.__struct_fields__}
         return reply(whole_seconds(RunTitled(**{**fields, "status": titled(shown.status)})))
@@ -159,10 +164,10 @@ class ExecutionRoutes:
         )
         return reply(whole_seconds(answer))
 
-    @operation(RunCancelled)
+    @operation(RunCancelled, permission="run")
     async def _cancel(self, call: Call) -> web.Response:
         """Cancel a run; one that has ended stays as it is."""
-        call.caller.must_reach(PROJECTS)
+        await enter(self._parts, call, "run")
         await self._cancels.cancel(call)
         view = await view_of(self._parts, call.caller.company_id, call.parameters[0])
         status = run_status(view.state, view.error_code)

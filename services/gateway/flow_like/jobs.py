@@ -19,6 +19,7 @@ from services.gateway.flow_like.launches import (
     mode_of,
     view_of,
 )
+from services.gateway.flow_like.run_rights import must_read
 from services.gateway.flow_like.statuses import JobStatus, job_status
 from services.gateway.operations import header, operation
 from services.gateway.parts import Parts
@@ -122,6 +123,7 @@ class JobRoutes:
         """Return how a job stands."""
         await self._door.enter(call)
         play = await view_of(self._parts, call.caller.company_id, call.parameters[0])
+        await must_read(self._parts, call, play.flow_id, play.id)
         status = job_status(play.state, play.error_code)
         job = Job(
             job_id=f"{JOB_PREFIX}{play.id}",

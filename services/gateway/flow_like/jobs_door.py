@@ -51,8 +51,9 @@ class JobsDoor:
         request = call.request
         if _brings_credential(request):
             call.caller = await self._auth.identify(request)
-            call.caller.must_reach(PROJECTS)
-            call.caller.must("run")
+            if not call.caller.app_id:
+                call.caller.must_reach(PROJECTS)
+                call.caller.must("run")
             return
         if self._mode == "required":
             raise Unauthorized("a credential is required")

@@ -6,10 +6,12 @@ import msgspec
 
 from libs.common import codec, ids, subjects
 from libs.common.errors import Invalid, NotFound, Refused
+from libs.common.messages.app import Bit
 from libs.common.messages.play_commands import RunMode, StartPlay
 from libs.common.messages.query import GetPlay
 from libs.common.messages.views import PlayView
 from services.gateway.definitions import Definition
+from services.gateway.flow_like.app_rights import must_hold
 from services.gateway.flow_like.boards import Boards
 from services.gateway.flow_like.poll_tokens import issue
 from services.gateway.live import Test
@@ -60,13 +62,14 @@ class Launches:
     ) -> Launched:
         """Start a play, or find the one that this `Idempotency-Key` started. Close what `begun` says in the end.
 
-        Raises Invalid, NotFound for an app, board, event or version that is not there, Refused for a disabled flow.
+        Raises Invalid, NotFound for an app, board, event or version that is not there, Forbidden when the role in the
+        app does not allow it, Refused for a disabled flow.
         """
         parts, company_id = self._parts, call.caller.company_id
         given = call.request.headers.get(IDEMPOTENCY_KEY, "")
         if len(given) > KEY_CHARS_MAX:
             raise Invalid(f"{IDEMPOTENCY_KEY}: expected at most {KEY_CHARS_MAX} characters")
-        flow = await self._board(company_id, wish)
+        flow = await self._board(call, wish)
         play_id = ids.derived_id(company_id, flow.id, "job", given) if given else ids.new_id()
         key = parts.plays.key(company_id, flow.id, play_id)
         known = await start_of(parts, key) if given else None
@@ -93,16 +96,28 @@ class Launches:
         now_s = int(parts.clock.now().timestamp())
         return Launched(begun, issue(company_id, play_id, seed=seed, now_s=now_s))
 
-    async def _board(self, company_id: str, wish: Wish) -> Definition:
+    async def _board(self, call: Call, wish: Wish) -> Definition:
+        company_id = call.caller.company_id
         if wish.event_id:
             raise NotFound(f"no event {shown(wish.event_id)}")
         if wish.runtime_variables:
             raise Invalid("runtime_variables: boards here have no variables; send values in payload")
+        if ids.is_id(wish.app_id):
+            await must_hold(self._parts, call, wish.app_id, Bit.EXECUTE_BOARDS)
         flow = await self._boards.find(company_id, wish.app_id, wish.board_id)
+        if flow.group_id != wish.app_id:
+            await self._check_named(call, flow, wish)
         flow = await self._boards.at_version(company_id, flow, wish.version)
         if wish.node_id:
             await self._boards.check_entry(flow, wish.node_id)
         return flow
+
+    async def _check_named(self, call: Call, flow: Definition, wish: Wish) -> None:
+        """Check the caller's role in an app that is named by its name, which strangers learn nothing of."""
+        try:
+            await must_hold(self._parts, call, flow.group_id or "", Bit.EXECUTE_BOARDS)
+        except NotFound as error:
+            raise Boards.no_board(wish.app_id, wish.board_id) from error
 
     async def _check_forgotten(self, key: subjects.PlayKey) -> None:
         """Raise Refused when a play of this key ended so long ago that only the read models know of it."""

@@ -2,12 +2,12 @@
 
 import msgspec
 
-from libs.common.errors import NotFound
 from libs.common.messages.play import TERMINAL
 from libs.common.messages.query import ListPlayLayers
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway.flow_like.launches import JOB_PREFIX, length_of, start_of
 from services.gateway.flow_like.run_answers import RunShown
+from services.gateway.flow_like.run_rights import app_of
 from services.gateway.flow_like.statuses import run_status
 from services.gateway.parts import Parts
 
@@ -36,7 +36,7 @@ class RunRecords:
         return RunShown(
             run_id=play.id,
             job_id=f"{JOB_PREFIX}{play.id}",
-            app_id=await self._app_of(company_id, play.flow_id),
+            app_id=await app_of(self._parts, company_id, play.flow_id),
             board_id=play.flow_id,
             event_id=None,
             status=status,
@@ -53,13 +53,6 @@ class RunRecords:
             id=play.id,
             result=play.out,
         )
-
-    async def _app_of(self, company_id: str, flow_id: str) -> str | None:
-        try:
-            return (await self._parts.definitions.find(company_id, flow_id)).group_id
-        except NotFound:
-            # The board is deleted; what it did can still be read.
-            return None
 
     async def _progress(self, company_id: str, play: PlayView) -> tuple[int, str | None]:
         """Return how many of a hundred parts are done, and the step that runs now."""
