@@ -4,7 +4,6 @@
 """
 
 import os
-from collections import Counter
 
 import pytest
 
@@ -45,10 +44,12 @@ def test_the_same_seed_is_the_same_history() -> None:
 
 @pytest.mark.usefixtures("quiet_log")
 def test_the_worlds_hold_everything_that_can_go_wrong() -> None:
-    faults: Counter[str] = Counter()
-    for seed in range(150):
-        faults += World(seed).run().faults
-    assert set(faults) >= {
+    missing = {
         "append_ack_lost", "append_delayed", "append_lost", "ack_lost", "crash", "late", "nudge_lost", "outage",
         "hold", "pull_lost", "read_lost", "restart", "retry", "revive", "stall", "stop", "wake_twice",
     }  # fmt: skip
+    for seed in range(150):
+        missing -= set(World(seed).run().faults)
+        if not missing:
+            return
+    pytest.fail(f"in no world: {sorted(missing)}")
