@@ -48,6 +48,7 @@ def document(routes: Iterable[Route]) -> Json:
     """Return the document of these routes, as JSON."""
     operations = [(route, operation_of(route) or NOTHING) for route in routes]
     schemas, components = _schemas(operations)
+    _name_pairs_plainly([schemas, components])
     paths: Json = {}
     tags: Json = {}
     for route, told in operations:
@@ -133,6 +134,18 @@ def _refusals(route: Route, told: Operation) -> list[int]:
     if told.permission or route.permission:
         statuses |= {401, 403, 503}
     return sorted(statuses - {answer.status for answer in told.answers})
+
+
+def _name_pairs_plainly(node: Any) -> None:
+    """Say of an array of fixed length what its entries may be, not which stands where: not every reader can tell."""
+    if isinstance(node, dict):
+        if "prefixItems" in node:
+            node["items"] = {"anyOf": node.pop("prefixItems")}
+        for value in node.values():
+            _name_pairs_plainly(value)
+    elif isinstance(node, list):
+        for value in node:
+            _name_pairs_plainly(value)
 
 
 def _answer(answer: Answer, schemas: dict[Any, Json]) -> Json:

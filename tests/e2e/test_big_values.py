@@ -58,7 +58,8 @@ async def test_an_output_of_many_megabytes_is_stored_and_answered(api: Api) -> N
     flow = await api.create_flow("Large", _copies(12))
     ended = await api.run(flow["id"], {"text": TEXT}, wait=30)
     assert ended["state"] == "DONE", ended["error"]
-    play = await api.get(f"/api/plays/{ended['playId']}")
+    # A read waits for the read model for a second; so big a value may take it longer.
+    play = await api.wait_for(ended["playId"], "DONE")
     assert play["out"] == ended["out"] == {f"copy{n}": TEXT for n in range(12)}
 
 

@@ -18,6 +18,8 @@ SHARED = (
     "/api/v1/catalog/{name}",
     "/api/v1/oauth/{provider}",
     "/api/v1/oauth/{provider}/callback",
+    # Only those who run the installation: 403, whatever the id.
+    "/api/v1/admin/publication/{id}",
 )
 # Where a query is needed to be understood at all.
 QUERIES = {"/api/flows/{id}/versions/diff": "?from=1&to=1"}
@@ -55,6 +57,7 @@ async def owned_by(api: Api) -> Owned:
     clock = {"name": "Apart", "flowId": flow["id"], "every": "1h", "enabled": False}
     schedule = await api.post("/api/schedules", clock, status=201)
     pat = _made(await api.call("PUT", "/api/v1/user/pat", {"name": "apart", "permissions": 1}))
+    default_role, _ = await api.get(f"/api/v1/apps/{group['id']}/roles")
     owned.paths = {
         "/api/flows/": {"id": flow["id"], "layerId": flow["layers"][0]["id"], "version": "1"},
         "/api/groups/": {"id": group["id"]},
@@ -67,7 +70,16 @@ async def owned_by(api: Api) -> Owned:
         "/api/v1/user/pat/": {"id": pat["id"]},
         "/api/v1/profile/": {"id": user["id"]},
         "/api/v1/execution/": {"id": play["playId"], "run_id": play["playId"]},
-        "/api/v1/apps/": {"id": group["id"], "board_id": flow["id"]},
+        "/api/v1/apps/": {
+            "id": group["id"],
+            "board_id": flow["id"],
+            "role_id": default_role,
+            "sub": user["id"],
+            "request_id": ids.new_id(),
+            "key_id": ids.new_id(),
+        },
+        "/api/v1/store/": {"id": group["id"]},
+        "/api/v1/admin/publication/": {"id": ids.new_id()},
         "/jobs/": {"job_id": play["playId"]},
     }
     return owned
@@ -93,6 +105,9 @@ def probes(document: Json, owned: Owned) -> list[tuple[str, str, Json]]:
             continue
         real = path.format(**owned.parameters(path)) + QUERIES.get(path, "")
         for method, told in methods.items():
+            if (method, path) == ("put", "/api/v1/apps/{id}"):
+                # With an id that the caller does not know it makes an app of the caller's, under another id.
+                continue
             body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
             found.append((method.upper(), real, body))
     return found
