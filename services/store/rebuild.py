@@ -70,6 +70,8 @@ class Rebuild:
                 await self._swap(live, new)
             finally:
                 new.terminate()
+            # A connection that is cut keeps its locks until the server notices; the next rebuild need not wait for it.
+            await live.execute("select pg_advisory_unlock($1)", LOCK)
         finally:
             live.terminate()
 
