@@ -38,7 +38,7 @@ WORK_CONSUMER = "executor-work"
 CONTROL_CONSUMER = "executor-control"
 FIRE_CONSUMER = "scheduler-fire"
 # A scheduler that dies holds what it was firing for so long; a fire takes milliseconds.
-FIRE_ACK_WAIT_S = 3
+FIRE_ACK_WAIT_S = 2
 # Each event of a schedule carries the whole of it: the last one is needed, the others are its recent history.
 SCHEDULE_HISTORY_MESSAGES = 50
 PLAYS_PREFIX = "PLAYS_"
