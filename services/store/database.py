@@ -34,6 +34,8 @@ AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    # A backend that is killed says goodbye in the middle of an answer; the connection's next use finds it half read.
+    asyncpg.InternalClientError,
 )
 # The tables were replaced between parsing and running (services/store/rebuild.py).
 SWAPPED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.InternalServerError)
