@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, Self
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from yarl import URL
@@ -23,6 +24,9 @@ class System(Protocol):
     base_url: str
     email: str
     password: str
+
+
+_SESSIONS: WeakKeyDictionary[System, str] = WeakKeyDictionary()
 
 
 class Answer(NamedTuple):
@@ -43,10 +47,15 @@ class Api:
 
     @classmethod
     @asynccontextmanager
-    async def logged_in(cls, system: System) -> AsyncIterator[Self]:
-        """Log in as the system's admin, until the end of the block."""
+    async def logged_in(cls, system: System, *, anew: bool = False) -> AsyncIterator[Self]:
+        """Be the system's admin until the end of the block: in the session of before, or `anew` in another."""
         async with cls(system.base_url) as api:
-            await api.login(system.email, system.password)
+            # A login takes a quarter of a second of work, by intention.
+            api.use_session("" if anew else _SESSIONS.get(system, ""))
+            if anew or (await api.call("GET", "/api/auth/me")).status != 200:
+                await api.login(system.email, system.password)
+            if not anew:
+                _SESSIONS[system] = api.session()
             yield api
 
     async def __aenter__(self) -> Self:
@@ -117,6 +126,11 @@ class Api:
     def use_session(self, secret: str) -> None:
         """Go on with a session that was opened elsewhere."""
         self._session.cookie_jar.update_cookies({"sid": secret}, URL(self.base_url))
+
+    def session(self) -> str:
+        """Return the secret of the session that is open."""
+        (secret,) = (cookie.value for cookie in self._session.cookie_jar if cookie.key == "sid")
+        return secret
 
     async def create_flow(self, name: str, *layers: Json, **fields: Json) -> Json:
         """Define a flow with these steps and return it. A step needs an `appId`; its `ref` is its name by default."""

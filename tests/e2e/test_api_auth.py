@@ -81,6 +81,9 @@ async def test_guessing_passwords_is_slowed_down(stranger: Api) -> None:
 
 
 async def test_sessions_are_shared_by_all_who_log_in(stranger: Api, shared_system: RunningSystem) -> None:
-    async with Api.logged_in(shared_system) as first, Api.logged_in(shared_system) as second:
+    async with (
+        Api.logged_in(shared_system, anew=True) as first,
+        Api.logged_in(shared_system, anew=True) as second,
+    ):
         await first.post("/api/auth/logout")
         assert (await second.get("/api/auth/me"))["email"] == shared_system.email
