@@ -63,6 +63,9 @@ class Play(Level):
     trigger: m.Trigger = "api"
     parent: m.Parent | None = None
     depth: int = 0
+    requested_at: datetime | None = None
+    parent_play_id: str = ""  # who started it, whether or not somebody waits there
+    schedule_id: str = ""
     isolated: bool = False  # its pure modules that can run so get processes of their own
     lanes: tuple[str, ...] = ()  # in which it holds a slot, or waits for one
     start: m.StartPlay | None = None  # what a play in line will begin with
@@ -167,6 +170,8 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.args, play.seed, play.by, play.replay = event.args, event.seed, event.by, event.replay
     play.epoch, play.driver, play.started_at, play.clock_from = event.epoch, event.driver, event.at, event.at
     play.trigger, play.parent, play.depth = event.trigger, event.parent, event.depth
+    play.requested_at, play.parent_play_id = event.requested_at, event.parent_play_id
+    play.schedule_id = event.schedule_id
     play.lanes, play.start, play.isolated = event.lanes, None, event.isolated
     play.prev = {"args": event.args}
 
@@ -271,7 +276,7 @@ def _retried(play: Play, event: m.PlayRetried) -> None:
         before = play.layers.get(ref)
         if before is None:
             continue
-        play.layers[ref] = LayerRun(before.layer_id, before.order)
+        play.layers[ref] = LayerRun(before.layer_id, before.order, round=event.number)
         # An approval once given stands; a step that was declined is asked for again.
         if before.approval is not None and before.approval["decision"] == "approved":
             play.layers[ref].approval = before.approval
@@ -299,7 +304,7 @@ def _run(play: Play, event: m.LayerEvent) -> LayerRun:
 def _run_at(level: Level, event: m.LayerEvent) -> LayerRun:
     run = level.layers.get(event.ref)
     if run is None:
-        run = level.layers[event.ref] = LayerRun(event.layer_id, event.order)
+        run = level.layers[event.ref] = LayerRun(event.layer_id, event.order, iteration=event.iteration)
     return run
 
 
@@ -310,7 +315,8 @@ def _ended(play: Play, event: m.LayerCompleted | m.LayerFailed, *, state: m.Laye
     run = _run_at(level, event)
     run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
     run.error, run.error_code = event.error, event.error_code
-    run.started_at = event.started_at
+    run.started_at, run.ended_at = event.started_at, event.at
+    run.attempts, run.reused = event.attempts, event.reused
     _leave_child(play, run)
     # A skipped or filtered step has no output; its state can still be asked for (spec flow8 sections 6 and 7).
     level.prev[event.ref] = StepView(out=out, state=state, error=event.error, approval=run.approval)

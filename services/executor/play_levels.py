@@ -28,7 +28,7 @@ class LayerRun(msgspec.Struct):
     layer_id: str
     order: int
     state: m.LayerState = "NEW"
-    attempts: int = 0  # attempts that ended in failure
+    attempts: int = 0  # that ended: in failure, once the step has ended all of them
     announced: bool = False
     started_at: datetime | None = None
     waits_for: str = ""  # while in WAIT: approval, delay, defer, retry, kv, child
@@ -41,6 +41,12 @@ class LayerRun(msgspec.Struct):
     deferred: bool = False
     read: tuple[str, ...] = ()  # what its args read of KV, encrypted
     child: str = ""  # the play it waits for
+    # For who reads the play from a snapshot on: when it ended, for which item of a loop it ran, which retry of the
+    # play began it anew, whether a replay took it over.
+    ended_at: datetime | None = None
+    iteration: Iteration = ()
+    round: int = 0
+    reused: bool = False
 
     @property
     def ended(self) -> bool:

@@ -14,7 +14,7 @@ from services.executor.play import Play
 from services.executor.play_levels import levels, runs
 
 # Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 # Below this much history a reader is faster with the history.
 HISTORY_BYTES_MIN = 524_288
 # What is written in snapshots stays below the history's own size by this: the total cost is linear.
@@ -84,9 +84,13 @@ def _started(play: Play) -> m.PlayStarted | None:
         flow_version=play.flow_version,
         driver=play.driver,
         epoch=play.epoch,
+        requested_at=play.requested_at,
         by=play.by,
         trigger=play.trigger,
         seed=play.seed,
+        parent_play_id=play.parent_play_id,
+        schedule_id=play.schedule_id,
+        replay=play.replay,
         isolated=play.isolated,
     )
 

@@ -362,7 +362,7 @@ class PlaySnapshot(Event, frozen=True, kw_only=True):
 
     `play` is the executors' own affair, in the shape that `version` names; `bytes` is its size as JSON. For readers
     who find nothing before it: `started` tells how the play began, without its args, `gates` which steps wait for a
-    decision.
+    decision, and some parts of `play` are promised (docs/bus.md).
     """
 
     started: PlayStarted | None = None

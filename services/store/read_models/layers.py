@@ -139,7 +139,7 @@ def waiting(row: LayerRow, event: m.LayerWaiting) -> None:
     row.waits_for, row.until = event.kind, event.until
     row.started_at = row.started_at or event.at
     if event.gate is not None:
-        row.approval = _pending(event.gate)
+        row.approval = pending(event.gate)
 
 
 def retrying(row: LayerRow, event: m.LayerRetrying) -> None:
@@ -169,10 +169,11 @@ def approval_pending(
 ) -> None:
     """Fold in what an approval that is not decided yet waits for."""
     row.until = event.gate.due_at
-    row.approval = _pending(event.gate)
+    row.approval = pending(event.gate)
 
 
-def _pending(gate: Gate) -> str:
+def pending(gate: Gate) -> str:
+    """Return what is shown of an approval that is not decided yet, as JSON."""
     approval: dict[str, Any] = {
         "decision": None,
         "count": gate.count,

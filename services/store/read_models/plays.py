@@ -11,7 +11,7 @@ from libs.common.codec import encode
 from libs.common.messages import play as m
 from services.store.database import Connection
 from services.store.log_reader import Record
-from services.store.read_models import audit, checkpoints, layers
+from services.store.read_models import audit, carried, checkpoints, layers
 from services.store.read_models.audit import AuditRow
 from services.store.read_models.checkpoints import Move
 from services.store.read_models.layers import LayerRow
@@ -220,6 +220,20 @@ def _retried(play: PlayFold, event: m.PlayRetried) -> None:
         play.layers[ref, ()] = layers.again(row.id, ref, event.number, before)
 
 
+def _carried(play: PlayFold, event: m.PlaySnapshot) -> None:
+    """Fold in the whole of a play: of what the log has forgotten nobody else tells."""
+    seen = carried.seen_play(event)
+    if seen is None:
+        return
+    if event.started is not None:
+        _started(play, msgspec.structs.replace(event.started, args=seen.args))
+    elif seen.start is not None:
+        _requested(play, msgspec.structs.replace(seen.start, args=seen.args), seen.start.at)
+    play.row.hold = NOTHING if seen.hold is None else encode(seen.hold).decode()
+    play.row.retries = seen.retries or None
+    carried.fold_steps(play.layers, play.row.id, seen)
+
+
 def _nothing(_play: PlayFold, _event: Any) -> None:
     """Shows in no column: the state is in the commit's subject, an item in the rows of its steps."""
 
@@ -245,7 +259,7 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayWaiting: _nothing,
     m.ChildReturned: _nothing,
     m.CancelRequested: _nothing,
-    m.PlaySnapshot: _nothing,
+    m.PlaySnapshot: _carried,
     m.HoldRequested: _hold_requested,
     m.PlayHeld: _nothing,
     m.HoldLifted: _hold_lifted,

@@ -1,0 +1,76 @@
+"""A snapshot alone tells the read models what the whole history tells them."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common import codec, subjects
+from libs.common.codec import Commit, Context
+from libs.common.messages import play as m
+from services.executor.play import fold
+from services.executor.play_snapshot import snapshot_of
+from services.store.log_reader import Record
+from services.store.read_models.layers import LayerRow
+from services.store.read_models.plays import PlayFold, PlaysBatch
+from tests.builders import AT
+from tests.property.test_play_laws import LAWS, moves, plans, play
+
+KEY = subjects.play_key("c", "f", "p", shards=1)
+CONTEXT = Context(source=codec.source_of("c", "f"), subject="p", causation_id="x")
+
+
+def projected(commits: list[Commit], *snapshots: m.PlaySnapshot) -> PlayFold:
+    batch = PlaysBatch()
+    state = fold(commits).status
+    for number, events in enumerate([*(commit.events for commit in commits), *((one,) for one in snapshots)]):
+        data = codec.encode_commit(list(events), commit_id=f"c{number}", context=CONTEXT)
+        batch.add(Record(KEY.event(state), number + 1, data))
+    return batch._plays["p"]
+
+
+def shown(row: LayerRow) -> dict[str, Any]:
+    """Return what a row shows; a step that is to begin anew shows its last error, which nobody keeps, until it ends."""
+    said = msgspec.structs.asdict(row)
+    if row.round and row.completed_at is None:
+        del said["error"], said["error_code"]
+    if row.state == "NEW":
+        del said["layer_id"], said["order"], said["approval"]
+    if said.get("approval") is not None:
+        said["approval"] = msgspec.json.decode(said["approval"])
+    return said
+
+
+@LAWS
+@given(plans, moves)
+def test_who_sees_the_snapshot_alone_sees_the_same_play(plan: Any, course: list[tuple[str, int]]) -> None:
+    commits = play(plan, course).commits
+    snapshot = snapshot_of(fold(commits), AT)
+    if fold(commits).ended:
+        return
+    whole, alone = projected(commits), projected([], snapshot)
+    assert whole.row.args == alone.row.args
+    assert {name: shown(row) for name, row in alone.layers.items()} == {
+        name: shown(row) for name, row in whole.layers.items() if name in alone.layers
+    }
+    missing = whole.layers.keys() - alone.layers.keys()
+    # Of the items of loops that have ended a snapshot keeps one for each step.
+    assert all(item for _, item in missing)
+
+
+@LAWS
+@given(plans, moves, st.integers(0, 60))
+def test_who_has_seen_the_history_learns_nothing_from_a_snapshot(
+    plan: Any, course: list[tuple[str, int]], cut: int
+) -> None:
+    commits = play(plan, course).commits
+    commits = commits[: 1 + cut % len(commits)]
+    if fold(commits).ended:
+        return
+    before = projected(commits)
+    after = projected(commits, snapshot_of(fold(commits), AT))
+    assert {name: shown(row) for name, row in after.layers.items()} == {
+        name: shown(row) for name, row in before.layers.items()
+    }
+    assert (after.row.args, after.row.created_at) == (before.row.args, before.row.created_at)
