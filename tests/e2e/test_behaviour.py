@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api, Json
 from tests.fixtures.system import RunningSystem, running_system
@@ -191,6 +193,24 @@ async def test_7_an_output_field_wins_over_the_state_of_its_step(api: Api) -> No
     seen = {"own": "{{ $prev.a.state }}", "virtual": "{{ $prev.b.state }}"}
     play, _ = await ended(api, var("a", state="mine"), var("b", n=1), var("c", **seen))
     assert play["out"] == {"own": "mine", "virtual": "DONE"}
+
+
+async def test_7_args_are_evaluated_once_for_all_attempts(api: Api) -> None:
+    asked: list[str] = []
+
+    async def hang_up(request: web.Request) -> web.Response:
+        asked.append(request.query["n"])
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", hang_up)
+    async with TestServer(app, host="127.0.0.1") as server:
+        args = {"url": f"{server.make_url('/')}?n={{{{ $rand.string 20 }}}}", "method": "POST"}
+        await ended(api, {"ref": "a", "appId": "curl", "args": args, "retry": {"count": 2}})
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
 
 
 # ── 8 and 9: running, states ────────────────────────────────────────────────────────────────────────

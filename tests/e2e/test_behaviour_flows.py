@@ -1,4 +1,4 @@
-"""What the contract (flow8) states of flows, steps and groups: section 5, on one system."""
+"""What the contract (flow8) states of flows, steps, groups and filters: sections 5 and 6, on one system."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,6 +19,13 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
 
 def var(ref: str, **values: Json) -> Json:
     return {"ref": ref, "appId": "var", "args": {"values": values}}
+
+
+async def layers_of(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:
+    """Run these steps as a flow and return its layers by ref."""
+    flow = await api.create_flow("Stated", *steps)
+    play = await api.run(flow["id"], args, wait=20)
+    return await api.layers_of(play["playId"])
 
 
 # ── 5.1: flows ──────────────────────────────────────────────────────────────────────────────────────
@@ -232,3 +239,126 @@ async def test_5_3_groups_may_share_a_name_and_change_in_part(api: Api) -> None:
     changed = await api.put(f"/api/groups/{second['id']}", {"name": "Other"})
     assert (changed["name"], changed["index"]) == ("Other", second["index"])
     assert (await api.get(f"/api/groups/{first['id']}"))["name"] == "Same"
+
+
+# ── 6: filters ──────────────────────────────────────────────────────────────────────────────────────
+
+# What the filters below compare, left and right; a column of the table each.
+PAIRS: list[tuple[Json, Json]] = [
+    (5, "5"), (5, "10"), (5, "5.0"), ("abc", "b"), (None, ""), (None, 0), (True, "true"), (True, "yes"),
+    ([1, "b"], "1"), ({"k": 1}, "k"), ([], ""), ("x", "(x|y)$"),
+]  # fmt: skip
+# Which of them pass (1) without a cast, as strings, as numbers and as booleans.
+PASSES = {
+    "eq": ("1...1.1.....", "1...1.1.....", "1.1.........", "....111....."),
+    "neq": (".111.1.11111", ".111.1.11111", ".1..........", "............"),
+    "gt": ("........1111", ".1......1111", "............", "............"),
+    "gte": ("1.1.1.1.1111", "11..1.1.1111", "1.1.........", "....111....."),
+    "lt": (".1.1.1.1....", "..11.1.1....", ".1..........", "............"),
+    "lte": ("11111111....", "1.111111....", "111.........", "....111....."),
+    "contains": ("1..1..1.11..", "1..11.1.11..", "1.1.....1...", "....111.1..."),
+    "not_contains": (".11.11.1..11", ".11..1.1..11", ".1..........", "..........1."),
+    "is_empty": ("....11....1.", "....11....1.", "....11....1.", "....11....1."),
+    "not_empty": ("1111..1111.1", "1111..1111.1", "1111..1111.1", "1111..1111.1"),
+    "regex": ("1..11.1.1111", "1..11.1.1111", "1..11.1.1111", "1..11.1.1111"),
+}
+CASTS = (None, "string", "number", "boolean")
+
+
+def compared(operator: str, cast: str | None, columns: list[int], **more: Json) -> list[Json]:
+    """A filter for each column; each side is an expression every other time."""
+    filters = []
+    for n in columns:
+        sides = {"leftValue": PAIRS[n][0], "rightValue": PAIRS[n][1]}
+        named = {side: f"{{{{ $prev.args.{side}[{n}] }}}}" for side in sides}
+        shown = {**sides, **({} if n % 4 == 0 else {"leftValue": named["leftValue"]})}
+        shown |= {} if n % 2 else {"rightValue": named["rightValue"]}
+        filters.append({**shown, "operator": operator, **({"cast": cast} if cast else {}), **more})
+    return filters
+
+
+@pytest.mark.parametrize("operator", PASSES)
+async def test_6_every_operator_with_every_cast(api: Api, operator: str) -> None:
+    # All that must pass are `and` filters of one step, all that must not are `or` filters of another.
+    steps = []
+    for cast, row in zip(CASTS, PASSES[operator], strict=True):
+        passing, failing = ([n for n, cell in enumerate(row) if cell == wanted] for wanted in "1.")
+        steps.append({**var(f"pass_{cast}"), "filters": compared(operator, cast, passing)})
+        if failing:
+            steps.append({**var(f"fail_{cast}"), "filters": compared(operator, cast, failing, mode="or")})
+    sides = {"leftValue": [left for left, _ in PAIRS], "rightValue": [right for _, right in PAIRS]}
+    layers = await layers_of(api, *steps, args=sides)
+    wanted = {step["ref"]: "DONE" if step["ref"].startswith("pass") else "FILTERED" for step in steps}
+    assert {ref: layer["state"] for ref, layer in layers.items()} == wanted
+
+
+def when(*passes: bool, mode: str = "") -> list[Json]:
+    fields = {"mode": mode} if mode else {}
+    return [{"leftValue": one, "operator": "eq", "rightValue": "true", **fields} for one in passes]
+
+
+@pytest.mark.parametrize(
+    ("filters", "passes"),
+    [
+        ([], True),
+        (when(True, True), True),
+        (when(True, False), False),
+        (when(False, True, mode="or"), True),
+        (when(False, False, mode="or"), False),
+        ([*when(True), *when(False, True, mode="or")], True),
+        ([*when(True), *when(False, False, mode="or")], False),
+        ([*when(False, mode="and"), *when(True, mode="or")], False),
+    ],
+)
+async def test_6_all_of_the_and_filters_and_one_of_the_or_filters(
+    api: Api, filters: Json, passes: bool
+) -> None:
+    layers = await layers_of(api, {**var("a"), "filters": filters})
+    assert layers["a"]["state"] == ("DONE" if passes else "FILTERED")
+
+
+async def test_6_a_filtered_step_runs_nothing_and_evaluates_no_args(api: Api) -> None:
+    broken = {**var("a", n="{{ div 1 0 }}"), "filters": when(False), "retry": {"count": 2}}
+    layers = await layers_of(api, broken, var("b", n="{{ $prev.a.n }}", state="{{ $prev.a.state }}"))
+    assert (layers["a"]["state"], layers["a"]["out"], layers["a"]["error"]) == ("FILTERED", None, None)
+    assert layers["b"]["out"] == {"n": None, "state": "FILTERED"}
+
+
+@pytest.mark.parametrize(
+    ("side", "error"),
+    [
+        ({"leftValue": "{{ div 1 0 }}", "operator": "eq", "rightValue": 1}, "division by zero"),
+        ({"leftValue": 1, "operator": "eq", "rightValue": "{{ add 1 `x` }}"}, "add needs numbers"),
+        ({"leftValue": "a", "operator": "regex", "rightValue": "(a"}, "not a valid regular expression"),
+        ({"leftValue": "a", "operator": "regex", "rightValue": "(?=a)"}, "not a valid regular expression"),
+        ({"leftValue": "a", "operator": "regex", "rightValue": "{{ $prev.args.p }}"}, "at most 4096"),
+    ],
+)
+async def test_6_a_filter_that_cannot_be_answered_fails_its_step_once(
+    api: Api, side: Json, error: str
+) -> None:
+    step = {**var("a"), "filters": [side], "retry": {"count": 3}}
+    layer = (await layers_of(api, step, args={"p": "x" * 5_000}))["a"]
+    assert (layer["state"], layer["errorCode"]) == ("FAIL", "EXPRESSION_ERROR")
+    assert error in layer["error"]
+    assert "filters[0]" in layer["error"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "field"),
+    [
+        ([{"leftValue": 1, "operator": "equals", "rightValue": 1}], "filters[0].operator"),
+        ([{"leftValue": 1, "rightValue": 1}], "filters[0].operator"),
+        ([*when(True), {"leftValue": 1, "operator": "eq", "cast": "int"}], "filters[1].cast"),
+        ([{"leftValue": 1, "operator": "eq", "mode": "xor"}], "filters[0].mode"),
+        ([{"leftValue": "{{ nothing 1 }}", "operator": "eq"}], "filters[0].leftValue"),
+        (["eq"], "filters"),
+        (when(*[True] * 101), "filters"),
+    ],
+)
+async def test_6_a_filter_that_is_none_is_refused_by_name(api: Api, filters: Json, field: str) -> None:
+    flow = await api.create_flow("No filter")
+    step = {**var("a"), "name": "a", "filters": filters}
+    answer = await api.call("POST", f"/api/flows/{flow['id']}/layers", step)
+    assert (answer.status, answer.json["error"]) == (400, "VALIDATION_ERROR")
+    assert field in answer.json["message"]
