@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from libs.common import ids, trace
 from libs.common.codec import Context, Envelope, source_of
@@ -26,6 +27,7 @@ from services.executor.journal import Fenced, Journal, Limits, publish_timer
 from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
+from services.executor.play_levels import awaited
 from services.executor.play_order import NOTHING_FOLLOWS, advance
 from services.executor.readings import Need
 from services.executor.reuse import lost_source, missing, taken_over
@@ -286,7 +288,12 @@ class Drive:
     async def _park(self, until: datetime | None) -> bool:
         """Leave the play in WAIT with nobody driving it: commit, then timer (R7). False when the log moved."""
         journal = self.journal
-        journal.record(m.PlayWaiting(at=self._now(), wait_id=ids.new_id(), until=until))
+        parked = m.PlayWaiting(at=self._now(), wait_id=ids.new_id(), until=until)
+        step = awaited(journal.play)
+        if step is not None:
+            ref, iteration, run = step
+            parked = replace(parked, ref=ref, layer_id=run.layer_id, iteration=iteration)
+        journal.record(parked)
         if not await self._commit():
             return False
         await publish_timer(self._parts.bus, self.key, journal.play, journal.sequence, journal.context)

@@ -122,6 +122,7 @@ def _error_args(play: Play, plan: Plan, play_id: str) -> dict[str, Any]:
         "flowName": plan.flow.name,
         "ref": play.failed_ref,
         "error": play.error,
+        "errorCode": play.error_code,
         "args": play.args,
         "state": play.status,
         "layers": {ref: {"state": run.state, "out": run.out} for ref, run in play.layers.items()},

@@ -150,6 +150,16 @@ def runs(level: Level) -> Iterator[tuple[str, Iteration, LayerRun]]:
                 yield ref, iteration, run
 
 
+def awaited(play: Level) -> tuple[str, Iteration, LayerRun] | None:
+    """Return the step that a play waits for: the first of its gates, else the first of all that wait."""
+    waiting = [each for each in runs(play) if each[2].state == "WAIT"]
+    return min(
+        waiting,
+        key=lambda each: (each[2].waits_for != "approval", each[2].order, each[1]),
+        default=None,
+    )
+
+
 def views(play: Level, iteration: Iteration) -> list[dict[str, Any]]:
     """Return what `$prev` holds in an item, the innermost level first."""
     found = [play.prev]

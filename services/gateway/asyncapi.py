@@ -35,7 +35,7 @@ class PlayStartedFrame(Frame, frozen=True, kw_only=True):
 
 
 class PlayWaitingFrame(Frame, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A play waits; the step is named when it waits for an approval."""
+    """A play waits; the step that it waits for is named, one with a gate first."""
 
     type: Literal["play:waiting"]
     layer_id: str = ""

@@ -87,7 +87,9 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
         case m.PlayStarted():
             return [{"type": "play:started", "at": event.at, "state": "RUN"}]
         case m.PlayWaiting():
-            return [{"type": "play:waiting", "at": event.at, **_gate(commit, play_id), "state": "WAIT"}]
+            return [
+                {"type": "play:waiting", "at": event.at, **_awaited(event, commit, play_id), "state": "WAIT"}
+            ]
         case m.PlayHeld():
             return [{"type": "play:held", "at": event.at, "state": "ON_HOLD"}]
         case m.HoldLifted():
@@ -156,15 +158,22 @@ def _layer_started(event: m.LayerEvent, at: datetime | None, play_id: str) -> Fi
 
 
 def _names(event: m.LayerEvent, play_id: str) -> Fields:
-    name = m.run_name(event.ref, event.iteration)
-    names = {"layerId": event.layer_id, "playLayerId": ids.derived_id(play_id, name), "ref": event.ref}
-    return {**names, "iteration": m.shown_iteration(event.iteration)} if event.iteration else names
+    return _named(event.ref, event.layer_id, event.iteration, play_id)
 
 
-def _gate(commit: Commit, play_id: str) -> Fields:
-    for event in commit.events:
-        if isinstance(event, m.LayerWaiting) and event.kind == "approval":
-            return _names(event, play_id)
+def _named(ref: str, layer_id: str, iteration: tuple[int, ...], play_id: str) -> Fields:
+    play_layer_id = ids.derived_id(play_id, m.run_name(ref, iteration))
+    names = {"layerId": layer_id, "playLayerId": play_layer_id, "ref": ref}
+    return {**names, "iteration": m.shown_iteration(iteration)} if iteration else names
+
+
+def _awaited(event: m.PlayWaiting, commit: Commit, play_id: str) -> Fields:
+    if event.ref is not None and event.layer_id is not None:
+        return _named(event.ref, event.layer_id, event.iteration, play_id)
+    # Older events name nothing; a gate of theirs may stand beside them.
+    for other in commit.events:
+        if isinstance(other, m.LayerWaiting) and other.kind == "approval":
+            return _names(other, play_id)
     return {}
 
 

@@ -99,7 +99,9 @@ def play_events() -> list[msgspec.Struct]:
             replay=REPLAY,
         ),
         play.PlayResumed(at=later(60), epoch=2, driver=driver, reason="approval"),
-        play.PlayWaiting(at=later(0.01), wait_id=WAIT, until=later(3600)),
+        play.PlayWaiting(
+            at=later(0.01), wait_id=WAIT, until=later(3600), ref="gate", layer_id=LAYER, iteration=(2,)
+        ),
         play.CancelRequested(at=later(5), by=USER),
         play.HoldRequested(at=later(5), by=USER, note="until the audit is over"),
         play.PlayHeld(at=later(6)),

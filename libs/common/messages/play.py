@@ -15,56 +15,22 @@ from libs.common.messages.approval import Gate
 from libs.common.messages.payload import PayloadRef
 from libs.common.messages.play_commands import (
     ApprovePlay as ApprovePlay,
-)
-from libs.common.messages.play_commands import (
     CancelPlay as CancelPlay,
-)
-from libs.common.messages.play_commands import (
     CarryOverPlay as CarryOverPlay,
-)
-from libs.common.messages.play_commands import (
     ChildEnded as ChildEnded,
-)
-from libs.common.messages.play_commands import (
     ChildPlay as ChildPlay,
-)
-from libs.common.messages.play_commands import (
     Command as Command,
-)
-from libs.common.messages.play_commands import (
     HoldPlay as HoldPlay,
-)
-from libs.common.messages.play_commands import (
     Parent as Parent,
-)
-from libs.common.messages.play_commands import (
     PlayCommand as PlayCommand,
-)
-from libs.common.messages.play_commands import (
     PlayState as PlayState,
-)
-from libs.common.messages.play_commands import (
     ReleasePlay as ReleasePlay,
-)
-from libs.common.messages.play_commands import (
     Replay as Replay,
-)
-from libs.common.messages.play_commands import (
     ResumePlay as ResumePlay,
-)
-from libs.common.messages.play_commands import (
     RetryPlay as RetryPlay,
-)
-from libs.common.messages.play_commands import (
     RevivePlay as RevivePlay,
-)
-from libs.common.messages.play_commands import (
     StartPlay as StartPlay,
-)
-from libs.common.messages.play_commands import (
     Trigger as Trigger,
-)
-from libs.common.messages.play_commands import (
     WakePlay as WakePlay,
 )
 
@@ -172,10 +138,16 @@ class PlayResumed(Event, frozen=True, kw_only=True):
 
 
 class PlayWaiting(Event, frozen=True, kw_only=True):
-    """Nothing can run until a time or a decision comes: the play is parked and nobody drives it."""
+    """Nothing can run until a time or a decision comes: the play is parked and nobody drives it.
+
+    `ref`, `layer_id` and `iteration` name the step that it waits for, a gate before all others.
+    """
 
     wait_id: str
     until: datetime | None = None
+    ref: str | None = None
+    layer_id: str | None = None
+    iteration: tuple[int, ...] = ()
 
 
 class HoldRequested(Event, frozen=True, kw_only=True):

@@ -144,9 +144,9 @@ def test_a_play_at_a_gate_names_the_gate() -> None:
     )
 
 
-def test_a_play_that_waits_for_a_time_names_no_layer() -> None:
-    (frame,) = _frames(m.PlayWaiting(at=AT, wait_id="w", until=LATER))
-    assert "layerId" not in frame
+def test_a_play_says_what_it_waits_for_wherever_its_step_began_to() -> None:
+    (frame,) = _frames(m.PlayWaiting(at=AT, wait_id="w", ref="a", layer_id=LAYER, iteration=(3,)))
+    assert (frame["ref"], frame["layerId"], frame["iteration"]) == ("a", LAYER, 3)
 
 
 def test_places_grow_within_a_commit_and_between_commits() -> None:
