@@ -25,6 +25,7 @@ from services.executor.readings import Need, Readings, conflict_of, inherits
 TURN_S = 0.001
 # A step that waits for one of these has not passed its filters yet.
 _BEFORE_GATES = frozenset({"defer", "kv-filters"})
+_WITH_OUTPUT = (steps.Done, steps.Iterates)
 
 
 class Attempts:
@@ -39,6 +40,7 @@ class Attempts:
         self._journal = journal
         self._now = now
         self.readings = Readings(parts.services.kv, key, plan.flow)
+        self._inherits, self._conflict = inherits(plan.flow), conflict_of(plan.flow)
 
     def begin(self, step: Step, now: datetime) -> tuple[Step, dict[str, Any]] | Need | None:
         """Take a step as far as it goes: return its args when only the effect is left, or what must be read first."""
@@ -47,26 +49,25 @@ class Attempts:
         if step.broken is not None:
             journal.record(failure(step, run, now, error=step.broken, code=step.broken_code))
             return None
-        name = self.name(step)
-        read = self.readings.of(name)
+        read = self.readings.of(step.name)
         if run is not None and run.read and not read.sealed:
             # An attempt of an earlier driver read it: this one has the same args.
             return Need("kv", sealed=run.read)
         began_at = (run and run.started_at) or now
         scope = steps.scope_of(journal.play, self._plan, self._key.play_id, step, began_at, kv=read.values)
-        if run is None or run.state == "NEW" or run.waits_for in _BEFORE_GATES:
+        if step.gated and (run is None or run.state == "NEW" or run.waits_for in _BEFORE_GATES):
             passed = self._passes_gates(step, run, scope, now)
             if passed is not True:
                 return passed
             run = run_of(journal.play, step.ref, step.iteration)
         args = steps.evaluate_args(step, scope)
-        if isinstance(args, NeedsValue):
-            return self._need(step, args, now, in_filters=False)
-        if isinstance(args, steps.Failed):
+        if not isinstance(args, dict):
+            if isinstance(args, NeedsValue):
+                return self._need(step, args, now, in_filters=False)
             self.settle(step, args, now)
             return None
         if step.pure:
-            self._evaluate(step, args, now)
+            self._evaluate(step, self._call(step, run, now, scope.seed), args, now)
             return None
         if run is None or run.state != "RUN":
             attempt = (run.attempts if run else 0) + 1
@@ -76,51 +77,57 @@ class Attempts:
 
     def settle(self, step: Step, outcome: steps.Outcome, now: datetime) -> None:
         """Record how an attempt ended: done, skipped, waiting, to be tried again, or failed."""
-        if isinstance(outcome, steps.Done | steps.Iterates):
+        if isinstance(outcome, _WITH_OUTPUT):
             self._journal.weigh(outcome.bytes)
-        name = self.name(step)
-        read = self.readings.of(name)
-        if isinstance(outcome, steps.Failed) and read.secrets:
-            outcome = outcome._replace(error=masked(outcome.error, read.secrets))
-        event = steps.event_of(outcome, step, self._journal.play, now)
-        if isinstance(event, m.LayerRetrying):
-            if step.pure and read.sealed:
-                event = msgspec.structs.replace(event, read=read.sealed)
-        elif not isinstance(outcome, steps.Unread):
-            self.readings.forget(name)
+        event = self._event_of(step, outcome, now)
         if step.pure:
             self._journal.record(event)
         else:
             self._journal.record_outcome(event)
 
+    def _event_of(self, step: Step, outcome: steps.Outcome, now: datetime) -> m.PlayEvent:
+        """Return the event of an outcome; what the step has read is kept for its next attempt, or forgotten."""
+        play = self._journal.play
+        if not self.readings:
+            return steps.event_of(outcome, step, play, now)
+        read = self.readings.of(step.name)
+        if isinstance(outcome, steps.Failed) and read.secrets:
+            outcome = outcome._replace(error=masked(outcome.error, read.secrets))
+        event = steps.event_of(outcome, step, play, now)
+        if isinstance(event, m.LayerRetrying):
+            if step.pure and read.sealed:
+                return msgspec.structs.replace(event, read=read.sealed)
+        elif not isinstance(outcome, steps.Unread):
+            self.readings.forget(step.name)
+        return event
+
     def call(self, step: Step, now: datetime) -> Call:
         """Return where this attempt stands, as its module sees it."""
+        play = self._journal.play
+        return self._call(step, run_of(play, step.ref, step.iteration), now, steps.seed_of(play, step))
+
+    def _call(self, step: Step, run: LayerRun | None, now: datetime, seed: str) -> Call:
         play, flow, sources = self._journal.play, self._plan.flow, step.place.sources
-        run = run_of(play, step.ref, step.iteration)
         return Call(
             company_id=self._key.company_id,
             flow_id=self._key.flow_id,
             play_id=self._key.play_id,
             ref=step.ref,
-            idempotency_key=self.name(step),
+            idempotency_key=f"{self._key.play_id}:{step.name}",
             attempt=(run.attempts if run else 0) + 1,
             retries=play.retries,
             now=now,
             depth=play.depth,
             group_id=flow.group_id,
-            kv_inherit=inherits(flow),
-            kv_conflict=conflict_of(flow),
-            secrets=self.readings.of(self.name(step)).secrets,
-            seed=steps.seed_of(play, step),
+            kv_inherit=self._inherits,
+            kv_conflict=self._conflict,
+            secrets=self.readings.of(step.name).secrets,
+            seed=seed,
             collected=collected_at(play, step.iteration, sources) if sources else (),
         )
 
-    def name(self, step: Step) -> str:
-        """Return what a step is called in all its attempts, in a loop for one item: its idempotency key."""
-        return f"{self._key.play_id}:{step.name}"
-
     def _need(self, step: Step, error: NeedsValue, now: datetime, *, in_filters: bool) -> Need | None:
-        need = self.readings.need(self.name(step), step, error, in_filters=in_filters)
+        need = self.readings.need(step.name, step, error, in_filters=in_filters)
         if isinstance(need, Need):
             return need
         self.settle(step, need, now)
@@ -143,20 +150,23 @@ class Attempts:
             return None
         if not passes:
             self._journal.record(skipped(step, now, state="FILTERED"))
-            self.readings.forget(self.name(step))
+            self.readings.forget(step.name)
             return None
         if layer.needs_approval and not (run and run.approval):
             self._journal.record(gated(step, now))
             # What the args read, they read when the step is approved.
-            self.readings.forget(self.name(step))
+            self.readings.forget(step.name)
             return None
         return True
 
-    def _evaluate(self, step: Step, args: dict[str, Any], now: datetime) -> None:
-        clock = self._parts.clock
+    def _evaluate(self, step: Step, call: Call, args: dict[str, Any], now: datetime) -> None:
+        clock, app_id = self._parts.clock, step.layer.app_id
         began = clock.monotonic_s()
-        with trace.span(f"step {step.layer.app_id}", ref=step.ref):
-            outcome = steps.evaluate(self._parts, step, args, self.call(step, now))
+        if trace.enabled():
+            with trace.span(f"step {app_id}", ref=step.ref):
+                outcome = steps.evaluate(self._parts, step, args, call)
+        else:
+            outcome = steps.evaluate(self._parts, step, args, call)
         took_s = clock.monotonic_s() - began
-        metrics.STEP_SECONDS.observe((step.layer.app_id, type(outcome).__name__), took_s)
+        metrics.STEP_SECONDS.observe((app_id, type(outcome).__name__), took_s)
         self.settle(step, outcome, now if took_s < TURN_S else self._now())

@@ -28,7 +28,7 @@ from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import Play
 from services.executor.play_levels import awaited
-from services.executor.play_order import NOTHING_FOLLOWS, advance
+from services.executor.play_order import NOTHING_FOLLOWS, Todo, advance
 from services.executor.readings import Need
 from services.executor.reuse import lost_source, missing, taken_over
 
@@ -136,9 +136,10 @@ class Drive:
     async def _loop(self) -> bool:
         journal = self.journal
         while True:
-            await self._take_in()
+            if self._news or self._effects:
+                await self._take_in()
             now = self._now()
-            if not await self._reuse(now):
+            if journal.play.replay is not None and not await self._reuse(now):
                 continue
             # A take-over may have ended the play by itself: then nothing follows.
             todo = NOTHING_FOLLOWS if journal.play.ended else advance(journal.play, self._plan, now)
@@ -150,14 +151,9 @@ class Drive:
                 if await self._commit():
                     return True
                 continue
-            if await self._go(todo.ready, now) or todo.events:
+            if (todo.ready and await self._go(todo.ready, now)) or todo.events:
                 continue
-            if self.play.children and not await self._commit():
-                continue
-            if self._effects or self._is_soon(todo.until) or self._is_lingering():
-                if await self._commit():
-                    await self._wait(self._linger(todo.until))
-            elif await (self._hold() if todo.held else self._park(todo.until)):
+            if await self._rest(todo):
                 return True
 
     async def _take_in(self) -> None:
@@ -228,14 +224,15 @@ class Drive:
         moved = False
         effects: list[tuple[Step, dict[str, Any]]] = []
         for step in ready:
-            if step in self._effects:
+            if self._effects and step in self._effects:
                 continue
             moved = True
             begun = self._attempts.begin(step, now)
-            if isinstance(begun, Need):
-                self._effects.read(step, begun)
-            elif begun is not None:
-                effects.append(begun)
+            if begun is not None:
+                if isinstance(begun, Need):
+                    self._effects.read(step, begun)
+                else:
+                    effects.append(begun)
             if self.journal.is_due():
                 if not await self._commit():
                     return True
@@ -249,6 +246,16 @@ class Drive:
         return moved
 
     # ── waiting and parking ─────────────────────────────────────────────────────────────────────────
+
+    async def _rest(self, todo: Todo) -> bool:
+        """Wait for what comes, or leave the play to whoever takes it up again; tell whether it was left."""
+        if self.play.children and not await self._commit():
+            return False
+        if self._effects or self._is_soon(todo.until) or self._is_lingering():
+            if await self._commit():
+                await self._wait(self._linger(todo.until))
+            return False
+        return await (self._hold() if todo.held else self._park(todo.until))
 
     def _now(self) -> datetime:
         # A wake may come a moment before this machine's clock says it is due.

@@ -58,7 +58,7 @@ class Effects:
 
     def read(self, step: Step, need: Need) -> None:
         """Fetch what a step needs to be evaluated; it is ready again when it has it."""
-        name = f"kv of {self._attempts.name(step)}"
+        name = f"kv of {step.name}"
         self._tasks[step.ref, step.iteration] = asyncio.create_task(self._fetch(step, need), name=name)
 
     def take(self) -> list[Ended]:
@@ -79,7 +79,7 @@ class Effects:
         self._ended = []
 
     async def _fetch(self, step: Step, need: Need) -> None:
-        outcome = await self._attempts.readings.fetch(self._attempts.name(step), need)
+        outcome = await self._attempts.readings.fetch(step.name, need)
         self._ended.append(Ended(step, outcome))
         self._wake.set()
 

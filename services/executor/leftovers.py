@@ -15,7 +15,6 @@ from libs.common.clock import Clock
 from libs.common.errors import HeadraceError
 from libs.common.messages.play import TERMINAL
 from libs.common.subjects import PlayKey, parse_play, play_key, plays_stream
-from services.executor.modules.contract import EffectModule
 from services.executor.parts import Parts
 from services.executor.plan import Plan
 from services.executor.storage import Storage
@@ -27,15 +26,14 @@ log = structlog.get_logger(__name__)
 
 async def clean_up(parts: Parts, key: PlayKey, plan: Plan) -> None:
     """Let the modules of a flow clean up after a play that has ended; what goes wrong is logged and left."""
-    for app_id in {step.layer.app_id for step in plan.steps.values()}:
-        module = parts.registry.get(app_id)
-        if not isinstance(module, EffectModule) or type(module).after_play is EffectModule.after_play:
+    for module in parts.registry.cleaning:
+        if module.app_id not in plan.app_ids:
             continue
         try:
             await module.after_play(key.company_id, key.play_id, parts.services)
         except Exception:
             # The play has ended, whatever a module makes of it.
-            log.exception("clean_up_failed", play=key.play_id, module=app_id)
+            log.exception("clean_up_failed", play=key.play_id, module=module.app_id)
 
 
 @asynccontextmanager

@@ -30,11 +30,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One layer, ready to run. `order` is its place in the flow; `handles` the refs whose failure it looks at (Q9).
 
     `broken` says why the layer can never run: an expression or filter that does not parse, an unknown module.
-    In a loop `iteration` says for which item; `place` is where the step stands among the loops of the flow.
+    In a loop `iteration` says for which item; `place` is where the step stands among the loops of the flow. By its
+    `name` this run of the step is told from all others of its play.
     """
 
     layer: Layer
     ref: str
+    name: str
     order: int
     group: int
     args: Template | None
@@ -47,14 +49,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     place: Place = Place()
     iteration: tuple[int, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """Return what tells this run of the step from all others of its play."""
-        return run_name(self.ref, self.iteration)
-
     def at(self, iteration: tuple[int, ...]) -> "Step":
         """Return this step for one item of its loops."""
-        return msgspec.structs.replace(self, iteration=iteration) if iteration else self
+        if not iteration:
+            return self
+        return msgspec.structs.replace(self, iteration=iteration, name=run_name(self.ref, iteration))
+
+    @property
+    def gated(self) -> bool:
+        """Tell whether anything stands between this step's turn and its args: a delay, filters, an approval."""
+        layer = self.layer
+        return bool(layer.defer_after_ms) or layer.needs_approval or self.filters is not None
 
     @property
     def timeout_s(self) -> float:
@@ -69,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     definition: int
     groups: tuple[tuple[Step, ...], ...]
     steps: dict[str, Step]
+    app_ids: frozenset[str]
 
     def isolated(self) -> "Plan":
         """Return this plan with the modules that can run so as effects: each in a process of its own."""
@@ -94,11 +100,19 @@ def compile_plan(flow: Flow, *, definition: int, modules: Mapping[str, Traits]) 
         )
         order += len(group)
     steps = {step.ref: step for group in groups for step in group}
-    return Plan(flow=flow, definition=definition, groups=tuple(groups), steps=steps)
+    app_ids = frozenset(layer.app_id for layer in flow.layers)
+    return Plan(flow=flow, definition=definition, groups=tuple(groups), steps=steps, app_ids=app_ids)
 
 
 def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None, place: Place) -> Step:
-    parts: dict[str, Any] = {"layer": layer, "ref": layer.ref, "order": order, "group": group, "place": place}
+    parts: dict[str, Any] = {
+        "layer": layer,
+        "ref": layer.ref,
+        "name": run_name(layer.ref, ()),
+        "order": order,
+        "group": group,
+        "place": place,
+    }
     nothing: dict[str, Any] = {"args": None, "filters": None, "handles": frozenset(), "pure": True}
     if traits is None:
         broken = f"there is no module {layer.app_id!r} on this executor"

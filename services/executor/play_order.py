@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from libs.common.messages import play as m
 from services.executor.plan import Plan, Step
 from services.executor.play import Play, run_of
@@ -56,11 +58,11 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
         # What runs may end; nothing else begins. A play whose last step has ended has nothing left to hold.
         running = [step for step in look.ready if _runs(play, step)]
         return Todo([], running, ended=False, until=deadline if running else None, held=True)
-    return Todo(look.events, look.ready, ended=False, until=min(look.due, default=None))
+    return Todo(look.events, look.ready, ended=False, until=min(look.due) if look.due else None)
 
 
-class _Look(NamedTuple):
-    """What one look at a play finds."""
+class _Look(msgspec.Struct, frozen=True):
+    """What one look at a play finds. A struct is made three times as fast as a tuple with names."""
 
     play: Play
     plan: Plan
@@ -70,7 +72,7 @@ class _Look(NamedTuple):
     due: list[datetime]
 
 
-class _Span(NamedTuple):
+class _Span(msgspec.Struct, frozen=True):
     """The groups that one level runs through: of the flow, or of one item of the iterator `within`."""
 
     iteration: Iteration
@@ -102,10 +104,10 @@ def _advance_level(look: _Look, level: Level, span: _Span) -> bool:
 
 
 def _advance_group(look: _Look, level: Level, span: _Span, group: list[Step]) -> None:
-    failed_refs = _failed_before(level, look.plan, group[0].group)
+    failed_refs = _failed_before(level, look.plan, group[0].group) if level.failed else _NONE
     for each in group:
         run = level.layers.get(each.ref)
-        step = each.at(span.iteration)
+        step = each.at(span.iteration) if span.iteration else each
         if run is None or run.state == "NEW":
             # The body of a loop whose items do not run is skipped, too; who looks at the failure is the exception.
             idle = failed_refs or step.place.within != span.within

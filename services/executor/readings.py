@@ -66,13 +66,17 @@ def conflict_of(flow: Flow) -> KvConflict:
 
 
 class Readings:
-    """The readings of one drive. `name` is a step's idempotency key."""
+    """The readings of one drive; `name` tells a run of a step from all others of the play."""
 
     def __init__(self, entries: Entries, key: PlayKey, flow: Flow) -> None:
         self._entries = entries
         self._key = key
         self._flow = flow
         self._readings: dict[str, Reading] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether any step has read anything that it may still need."""
+        return bool(self._readings)
 
     def of(self, name: str) -> Reading:
         """Return what a step has read; empty as long as it has asked for nothing."""
@@ -94,7 +98,7 @@ class Readings:
 
     async def fetch(self, name: str, need: Need) -> steps.Failed | steps.Unread | None:
         """Read what is needed, for the step's next evaluation; return why it cannot be had, if so."""
-        question = self._question(name, need)
+        question = self._question(f"{self._key.play_id}:{name}", need)
         for left in reversed(range(TRIES)):
             try:
                 self._keep(name, need, await self._entries.read_for_step(question))
@@ -110,13 +114,13 @@ class Readings:
                 await asyncio.sleep(TRY_PAUSE_S)
         return steps.Unread(need.kind)
 
-    def _question(self, name: str, need: Need) -> ReadKvForStep | OpenKv:
+    def _question(self, key: str, need: Need) -> ReadKvForStep | OpenKv:
         if need.sealed:
-            return OpenKv(company_id=self._key.company_id, step=name, sealed=need.sealed)
+            return OpenKv(company_id=self._key.company_id, step=key, sealed=need.sealed)
         flow = self._flow
         return ReadKvForStep(
             company_id=self._key.company_id,
-            step=name,
+            step=key,
             wanted=tuple(map(_wanted, need.keys)),
             flow_id=flow.id,
             group_id=flow.group_id,

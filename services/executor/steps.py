@@ -160,6 +160,8 @@ def evaluate(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Out
         out = module.evaluate(decode_args(module, args), call)
     except Exception as error:  # noqa: BLE001 - a module's own mistake fails its step, never the executor
         return _outcome_of(error)
+    if isinstance(out, dict):
+        return _checked(out, parts.output_bytes_max)
     if isinstance(out, Wait):
         return _checked(out.out, parts.output_bytes_max, delay_ms=out.delay_ms)
     if isinstance(out, Loop):

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -63,7 +63,10 @@ class Registry:
     """The modules of this process by `appId`."""
 
     def __init__(self, modules: Iterable[type[Module[Any]]]) -> None:
-        """Check and collect modules. Raises InvalidModule for one that breaks the contract or takes a name twice."""
+        """Check and collect modules; `cleaning` are those with something to do after a play.
+
+        Raises InvalidModule for one that breaks the contract or takes a name twice.
+        """
         self._modules: dict[str, Module[Any]] = {}
         for kind in modules:
             module = _checked(kind)
@@ -73,6 +76,7 @@ class Registry:
                     f"{_name(kind)} and {_name(first)} both call themselves {module.app_id!r}"
                 )
             self._modules[module.app_id] = module
+        self.cleaning = tuple(module for module in self._modules.values() if _cleans_up(module))
 
     @classmethod
     def load(cls, points: Iterable[EntryPoint] | None = None) -> "Registry":
@@ -95,6 +99,10 @@ class Registry:
     def all(self) -> tuple[Module[Any], ...]:
         """Return every module, sorted by its name."""
         return tuple(self._modules[app_id] for app_id in sorted(self._modules))
+
+
+def _cleans_up(module: Module[Any]) -> TypeGuard[EffectModule[Any]]:
+    return isinstance(module, EffectModule) and type(module).after_play is not EffectModule.after_play
 
 
 def info(module: Module[Any]) -> ModuleInfo:
