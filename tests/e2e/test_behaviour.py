@@ -1,5 +1,6 @@
 """What the contract (flow8) states of steps and plays: a test a statement, named by its section, on one system."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
@@ -226,6 +227,31 @@ async def test_8_a_disabled_flow_runs_only_by_force(api: Api) -> None:
 async def test_8_args_that_are_no_object_are_refused(api: Api, body: Json) -> None:
     flow = await api.create_flow("Args", var("a"))
     assert await api.refused("POST", f"/api/flows/{flow['id']}/run", body) == (400, "VALIDATION_ERROR")
+
+
+async def test_8_a_cancel_reaches_a_running_module_at_once(api: Api) -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def never(_: web.Request) -> web.Response:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", never)
+    async with TestServer(app, host="127.0.0.1", handler_cancellation=True) as server, asyncio.timeout(20):
+        flow = await api.create_flow(
+            "Running", {"ref": "a", "appId": "curl", "args": {"url": str(server.make_url("/"))}}
+        )
+        play = (await api.run(flow["id"]))["playId"]
+        await asked.wait()
+        assert await api.delete(f"/api/plays/{play}") == {"playId": play, "state": "FAIL"}
+        await gone.wait()
+    layer = (await api.layers_of(play))["a"]
+    assert (layer["state"], layer["errorCode"]) == ("FAIL", "CANCELLED")
 
 
 async def test_9_a_flow_without_steps_is_done(api: Api) -> None:

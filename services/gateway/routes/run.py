@@ -31,6 +31,8 @@ WAIT = (
     Parameter("wait", "Answer when the play has ended or parked, at most after so many seconds", SECONDS),
     header("Prefer", "The same as `wait`: `wait=10` (RFC 7240)", {"type": "string", "examples": ["wait=10"]}),
 )
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPEATABLE = header(IDEMPOTENCY_KEY, "The same as `idempotencyKey`, which goes before it", {"type": "string"})
 # A play nobody drives for now: who waits is told so.
 PARKED = frozenset({"WAIT", "ON_HOLD", "DEFERRED"})
 
@@ -64,19 +66,25 @@ class RunRoutes:
         """Return the endpoint."""
         return [Route("POST", "/api/flows/{id}/run", self._run, "run")]
 
-    @operation((PlayEnded, PlayAccepted), body=_fields, body_optional=True, query=WAIT, refusals=(409, 429))
+    @operation(
+        (PlayEnded, PlayAccepted),
+        body=_fields,
+        body_optional=True,
+        query=(*WAIT, REPEATABLE),
+        refusals=(409, 429),
+    )
     async def _run(self, call: Call) -> web.Response:
         """Start a play of a flow.
 
-        With `wait` the answer comes when the play has ended or parked, or the time is over. With an `idempotencyKey` a
-        repeat starts nothing and answers with the same play.
+        With `wait` the answer comes when the play has ended or parked, or the time is over. With an `idempotencyKey`,
+        or the header, a repeat starts nothing and answers with the same play.
         """
         parts, caller = self._parts, call.caller
         wait_s = wait_s_of(call.request)
         fields = await bodies.read(call.request, _fields, optional=True)
         flow = await parts.definitions.find(caller.company_id, call.parameters[0])
-        given = fields.idempotency_key
-        if given and len(given) > KEY_CHARS_MAX:
+        given: str = fields.idempotency_key or call.request.headers.get(IDEMPOTENCY_KEY, "")
+        if len(given) > KEY_CHARS_MAX:
             raise Invalid(f"idempotencyKey: expected at most {KEY_CHARS_MAX} characters")
         play_id = ids.derived_id(caller.company_id, flow.id, given) if given else ids.new_id()
         key = parts.plays.key(caller.company_id, flow.id, play_id)
@@ -95,7 +103,7 @@ class RunRoutes:
                     by=caller.user_id,
                     origin=origin_of(call),
                     seed=ids.random_seed(),
-                    idempotency_key=given or "",
+                    idempotency_key=given,
                 )
                 known = await self._start(key, command)
             return await self._answer(key, known, waiter, wait_s)
