@@ -83,7 +83,7 @@ class RunRoutes:
         wait_s = wait_s_of(call.request)
         fields = await bodies.read(call.request, _fields, optional=True)
         flow = await parts.definitions.find(caller.company_id, call.parameters[0])
-        given: str = fields.idempotency_key or call.request.headers.get(IDEMPOTENCY_KEY, "")
+        given = fields.idempotency_key or call.request.headers.get(IDEMPOTENCY_KEY) or ""
         if len(given) > KEY_CHARS_MAX:
             raise Invalid(f"idempotencyKey: expected at most {KEY_CHARS_MAX} characters")
         play_id = ids.derived_id(caller.company_id, flow.id, given) if given else ids.new_id()
