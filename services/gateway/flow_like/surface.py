@@ -92,6 +92,7 @@ def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
 
 
 def _below(path: str, prefixes: tuple[str, ...]) -> bool:
-    return any(
+    # Every request asks: nearly all are told by the first look.
+    return path.startswith(prefixes) and any(
         path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/") for prefix in prefixes
     )
