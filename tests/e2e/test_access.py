@@ -64,7 +64,7 @@ async def test_a_logout_ends_the_session(shared_system: RunningSystem) -> None:
 
 async def test_passwords_cannot_be_guessed_without_end(shared_system: RunningSystem) -> None:
     async with Api(shared_system.base_url) as api:
-        body = {"email": "nobody@example.test", "password": "wrong"}
+        body = {"email": "guessed-at@example.test", "password": "wrong"}
         said = [(await api.refused("POST", "/api/auth/login", body)) for _ in range(11)]
         answer = await api.call("POST", "/api/auth/login", body)
     assert said == [(401, "UNAUTHORIZED")] * 10 + [(429, "TOO_MANY_REQUESTS")]

@@ -2,27 +2,20 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json, eventually
 from tests.e2e.origin import Origin
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 NEVER = {"leftValue": 1, "operator": "eq", "rightValue": 2}
 
 
-@pytest.fixture(scope="module")
-def reaching() -> Iterator[RunningSystem]:
-    """A system whose steps may call servers of this machine."""
-    with running_system(environ={"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}) as running:
-        yield running
-
-
 @pytest.fixture
-async def api(reaching: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(reaching) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

@@ -1,7 +1,7 @@
 """What the contract (flow8) states of steps and plays: a test a statement, named by its section, on one system."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
@@ -9,18 +9,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem, running_system
-
-
-@pytest.fixture(scope="module")
-def local_system() -> Iterator[RunningSystem]:
-    with running_system(environ={"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}) as running:
-        yield running
+from tests.fixtures.system import RunningSystem
 
 
 @pytest.fixture
-async def api(local_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(local_system) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

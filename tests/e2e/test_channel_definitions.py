@@ -1,24 +1,14 @@
 """What people define of channels and routes (spec flow8 section 14): fields, defaults, refusals, ports."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import neighbour
-from tests.fixtures.ports import port_range
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import CHANNEL_PORTS, RunningSystem
 
 STEP = {"ref": "one", "appId": "var", "args": {"values": {"n": 1}}}
-PORTS = 6
-
-
-@pytest.fixture(scope="module")
-def few_ports() -> Iterator[RunningSystem]:
-    """The whole system with six ports for channels."""
-    with running_system(environ={"HEADRACE_CHANNEL_PORTS": port_range(PORTS)}) as running:
-        yield running
 
 
 async def make(api: Api, **fields: Json) -> Json:
@@ -39,8 +29,8 @@ async def refusal(api: Api, path: str, body: Json, *, method: str = "POST") -> t
     return answer.status, answer.json["error"], answer.json["message"]
 
 
-async def test_14_1_a_channel_is_made_read_changed_and_deleted(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_a_channel_is_made_read_changed_and_deleted(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         made = await make(api, authToken="t0p-secret")
         path = f"/api/channels/{made['id']}"
         assert await api.get(path) == made
@@ -56,8 +46,8 @@ async def test_14_1_a_channel_is_made_read_changed_and_deleted(few_ports: Runnin
     assert gone == {"id": made["id"], "deleted": True}
 
 
-async def test_14_1_token_and_secret_are_shown_nowhere(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_token_and_secret_are_shown_nowhere(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         made = await make(api, authToken="t0p-secret", hmacSecret="al50-secret", hmacStyle="github")
         path = f"/api/channels/{made['id']}"
         shown = [made, await api.put(path, {"authToken": "t0p-secret-2"}), await api.get(path)]
@@ -68,8 +58,8 @@ async def test_14_1_token_and_secret_are_shown_nowhere(few_ports: RunningSystem)
     assert "al50" not in str(shown)
 
 
-async def test_14_1_the_mode_follows_from_the_token(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_the_mode_follows_from_the_token(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         public = await make(api)
         guarded = await api.put(f"/api/channels/{public['id']}", {"authToken": "given-later"})
         without = await refusal(api, f"/api/channels/{public['id']}", {"authToken": None}, method="PUT")
@@ -110,16 +100,16 @@ async def test_14_1_the_mode_follows_from_the_token(few_ports: RunningSystem) ->
     ],
 )
 async def test_14_1_what_is_no_channel_is_refused_by_name(
-    few_ports: RunningSystem, body: Json, field: str
+    shared_system: RunningSystem, body: Json, field: str
 ) -> None:
-    async with Api.logged_in(few_ports) as api:
+    async with Api.logged_in(shared_system) as api:
         status, code, message = await refusal(api, "/api/channels", body)
     assert (status, code) == (400, "VALIDATION_ERROR")
     assert message.startswith(field), message
 
 
-async def test_14_1_ports_are_the_lowest_free_and_come_back(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_ports_are_the_lowest_free_and_come_back(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         first, second, third = [await make(api, name=str(n)) for n in range(3)]
         path = f"/api/channels/{second['id']}"
         off = await api.put(path, {"enabled": False})
@@ -133,22 +123,24 @@ async def test_14_1_ports_are_the_lowest_free_and_come_back(few_ports: RunningSy
     assert (disabled["port"], tools["port"]) == (None, None)
 
 
-async def test_14_1_ports_given_at_the_same_time_are_different_and_run_out(few_ports: RunningSystem) -> None:
+async def test_14_1_ports_given_at_the_same_time_are_different_and_run_out(
+    shared_system: RunningSystem,
+) -> None:
     body = {"name": "rush", "kind": "websocket"}
-    async with Api.logged_in(few_ports) as api, neighbour(few_ports) as other:
-        calls = [who.call("POST", "/api/channels", body) for who in (api, other) * PORTS]
+    async with Api.logged_in(shared_system) as api, neighbour(shared_system) as other:
+        calls = [who.call("POST", "/api/channels", body) for who in (api, other) * CHANNEL_PORTS]
         answers = await asyncio.gather(*calls)
         made = [answer.json for answer in answers if answer.status == 201]
         refused = {(a.status, a.json["error"]) for a in answers if a.status != 201}
         for channel in made:
             for who in (api, other):
                 await who.call("DELETE", f"/api/channels/{channel['id']}")
-    assert len({channel["port"] for channel in made}) == len(made) == PORTS
+    assert len({channel["port"] for channel in made}) == len(made) == CHANNEL_PORTS
     assert refused == {(409, "NO_PORT_AVAILABLE")}
 
 
-async def test_14_1_routes_are_added_read_changed_and_removed(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_routes_are_added_read_changed_and_removed(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         flow, channel = await a_flow(api), await make(api)
         routes = f"/api/channels/{channel['id']}/routes"
         body = {"name": "New", "path": "/orders/:shop/", "targetFlowIds": [flow["permanentId"]]}
@@ -195,9 +187,9 @@ async def test_14_1_routes_are_added_read_changed_and_removed(few_ports: Running
     ],
 )
 async def test_14_1_what_is_no_route_is_refused_by_name(
-    few_ports: RunningSystem, fields: Json, field: str
+    shared_system: RunningSystem, fields: Json, field: str
 ) -> None:
-    async with Api.logged_in(few_ports) as api:
+    async with Api.logged_in(shared_system) as api:
         flow, channel = await a_flow(api), await make(api)
         good = {"name": "x", "path": "/x", "targetFlowIds": [flow["id"]]}
         status, code, message = await refusal(api, f"/api/channels/{channel['id']}/routes", good | fields)
@@ -206,8 +198,8 @@ async def test_14_1_what_is_no_route_is_refused_by_name(
     assert message.startswith(field), message
 
 
-async def test_14_1_a_method_and_path_are_there_once_in_a_channel(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api:
+async def test_14_1_a_method_and_path_are_there_once_in_a_channel(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api:
         flow, channel, another = await a_flow(api), await make(api), await make(api)
         routes = f"/api/channels/{channel['id']}/routes"
         good = {"name": "x", "path": "/x/:id", "targetFlowIds": [flow["id"]]}
@@ -219,9 +211,9 @@ async def test_14_1_a_method_and_path_are_there_once_in_a_channel(few_ports: Run
     assert again == (409, "ROUTE_TAKEN")
 
 
-async def test_14_3_tools_have_names_of_their_own_in_a_company(few_ports: RunningSystem) -> None:
+async def test_14_3_tools_have_names_of_their_own_in_a_company(shared_system: RunningSystem) -> None:
     schema = {"type": "object", "properties": {"net": {"type": "number"}}, "required": ["net"]}
-    async with Api.logged_in(few_ports) as api, neighbour(few_ports) as other:
+    async with Api.logged_in(shared_system) as api, neighbour(shared_system) as other:
         flow, channel, another = await a_flow(api), await make(api, kind="mcp"), await make(api, kind="mcp")
         tool = {"name": "Sum", "toolName": "sum_up", "targetFlowIds": [flow["id"]], "inputSchema": schema}
         made = await api.post(f"/api/channels/{channel['id']}/routes", tool, status=201)
@@ -254,9 +246,9 @@ async def test_14_3_tools_have_names_of_their_own_in_a_company(few_ports: Runnin
     ],
 )
 async def test_14_3_what_is_no_tool_is_refused_by_name(
-    few_ports: RunningSystem, fields: Json, field: str
+    shared_system: RunningSystem, fields: Json, field: str
 ) -> None:
-    async with Api.logged_in(few_ports) as api:
+    async with Api.logged_in(shared_system) as api:
         flow, channel = await a_flow(api), await make(api, kind="mcp")
         good = {"name": "x", "toolName": "x", "targetFlowIds": [flow["id"]]}
         status, code, message = await refusal(api, f"/api/channels/{channel['id']}/routes", good | fields)
@@ -265,8 +257,8 @@ async def test_14_3_what_is_no_tool_is_refused_by_name(
     assert message.startswith(field), message
 
 
-async def test_19_channels_of_another_company_are_not_there(few_ports: RunningSystem) -> None:
-    async with Api.logged_in(few_ports) as api, neighbour(few_ports) as other:
+async def test_19_channels_of_another_company_are_not_there(shared_system: RunningSystem) -> None:
+    async with Api.logged_in(shared_system) as api, neighbour(shared_system) as other:
         flow, channel = await a_flow(api), await make(api)
         path = f"/api/channels/{channel['id']}"
         route = {"name": "x", "path": "/x", "targetFlowIds": [flow["id"]]}

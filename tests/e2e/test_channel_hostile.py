@@ -5,27 +5,19 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from services.gateway.channels.server import HEADERS_MAX
 from tests.e2e.api import WITHIN_S, Api, Json
 from tests.e2e.channels import ECHO, Door, call, door, refused
-from tests.fixtures.ports import port_range
-from tests.fixtures.system import RunningSystem, running_system
-
-
-@pytest.fixture(scope="module")
-def with_ports() -> Iterator[RunningSystem]:
-    """The whole system with ports of its own for channels."""
-    with running_system(environ={"HEADRACE_CHANNEL_PORTS": port_range(5)}) as running:
-        yield running
+from tests.fixtures.system import RunningSystem
 
 
 @pytest.fixture
-async def api(with_ports: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(with_ports) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

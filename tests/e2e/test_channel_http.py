@@ -1,28 +1,20 @@
 """HTTP channels over real sockets (spec flow8 section 14.1)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json, eventually
 from tests.e2e.channels import ECHO, Door, call, closed, door, refused
-from tests.fixtures.ports import port_range
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 SUM = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.body.net 2 }}"}}}
 
 
-@pytest.fixture(scope="module")
-def with_ports() -> Iterator[RunningSystem]:
-    """The whole system with ports of its own for channels."""
-    with running_system(environ={"HEADRACE_CHANNEL_PORTS": port_range(10)}) as running:
-        yield running
-
-
 @pytest.fixture
-async def api(with_ports: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(with_ports) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,20 +11,12 @@ import pytest
 from services.gateway.channels.socket import FRAMES_WAITING_MAX
 from tests.e2e.api import WITHIN_S, Api, Json, eventually
 from tests.e2e.channels import ECHO, Door, call, door, refused
-from tests.fixtures.ports import port_range
-from tests.fixtures.system import RunningSystem, running_system
-
-
-@pytest.fixture(scope="module")
-def with_ports() -> Iterator[RunningSystem]:
-    """The whole system with ports of its own for channels."""
-    with running_system(environ={"HEADRACE_CHANNEL_PORTS": port_range(5)}) as running:
-        yield running
+from tests.fixtures.system import RunningSystem
 
 
 @pytest.fixture
-async def api(with_ports: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(with_ports) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

@@ -42,12 +42,12 @@ FULL = {
 
 
 @pytest.fixture(scope="module")
-def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Shell(shared_system, tmp_path_factory.mktemp("config"))
+def headrace(own_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(own_system, tmp_path_factory.mktemp("config"))
     # A home that kept no admin: the environment of `up` named one.
     login = shell("login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": PASSWORD})
     assert login.code == 0, login
-    assert login.out == f"logged in at {shared_system.base_url} as {EMAIL}\n"
+    assert login.out == f"logged in at {own_system.base_url} as {EMAIL}\n"
     return shell
 
 
@@ -55,26 +55,26 @@ def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFact
 
 
 def test_who_logged_in_is_told_and_only_they_can_read_the_session(
-    headrace: Shell, shared_system: RunningSystem
+    headrace: Shell, own_system: RunningSystem
 ) -> None:
     me = headrace.good("whoami", "-o", "json").json
-    assert (me["email"], me["role"], me["url"]) == (EMAIL, "admin", shared_system.base_url)
+    assert (me["email"], me["role"], me["url"]) == (EMAIL, "admin", own_system.base_url)
     file = headrace.config / "headrace" / "sessions.json"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_login_without_arguments_takes_the_secrets_of_the_local_system(
-    shared_system: RunningSystem, tmp_path: Path
+    own_system: RunningSystem, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    copy_home(shared_system, home)
-    shell = Shell(shared_system, tmp_path / "config")
+    copy_home(own_system, home)
+    shell = Shell(own_system, tmp_path / "config")
     shell.environ["HEADRACE_HOME"] = str(home)
     assert EMAIL in shell.good("login").out
 
 
-def test_a_session_ends_with_logout(shared_system: RunningSystem, tmp_path: Path) -> None:
-    shell = Shell(shared_system, tmp_path)
+def test_a_session_ends_with_logout(own_system: RunningSystem, tmp_path: Path) -> None:
+    shell = Shell(own_system, tmp_path)
     assert shell("flow", "list").code == 4
     assert shell("login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": PASSWORD}).code == 0
     kept = (tmp_path / "headrace" / "sessions.json").read_text()
@@ -88,10 +88,10 @@ def test_a_session_ends_with_logout(shared_system: RunningSystem, tmp_path: Path
 
 
 def test_a_program_calls_with_an_api_key_and_without_a_login(
-    shared_system: RunningSystem, tmp_path: Path
+    own_system: RunningSystem, tmp_path: Path
 ) -> None:
-    shell = Shell(shared_system, tmp_path)
-    shell.environ["HEADRACE_API_KEY"] = asyncio.run(api_key(shared_system))
+    shell = Shell(own_system, tmp_path)
+    shell.environ["HEADRACE_API_KEY"] = asyncio.run(api_key(own_system))
     shell.apply("By a program", STEP)
     assert shell.good("flow", "run", "by-a-program", "-a", "net=1", "--watch").code == 0
     assert list(tmp_path.iterdir()) == []
@@ -99,10 +99,8 @@ def test_a_program_calls_with_an_api_key_and_without_a_login(
     assert (refused.code, "UNAUTHORIZED" in refused.err) == (4, True)
 
 
-def test_a_wrong_password_is_refused(shared_system: RunningSystem, tmp_path: Path) -> None:
-    refused = Shell(shared_system, tmp_path)(
-        "login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": "wrong"}
-    )
+def test_a_wrong_password_is_refused(own_system: RunningSystem, tmp_path: Path) -> None:
+    refused = Shell(own_system, tmp_path)("login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": "wrong"})
     assert (refused.code, refused.out) == (4, "")
     assert "email or password is wrong" in refused.err
 
@@ -224,13 +222,13 @@ def test_watching_shows_a_play_from_its_beginning_to_its_end(headrace: Shell) ->
 
 
 def test_a_play_that_the_log_has_forgotten_is_told_by_its_end(
-    headrace: Shell, shared_system: RunningSystem
+    headrace: Shell, own_system: RunningSystem
 ) -> None:
     headrace.apply("Forgotten", BROKEN)
     play_id = json.loads(headrace("flow", "run", "forgotten", "-w", "20", "-o", "json").out)["playId"]
     # The log forgets after days; by then every reader knows how the play ended.
     headrace.until("FAIL", play_id)
-    asyncio.run(forget(shared_system, play_id))
+    asyncio.run(forget(own_system, play_id))
     told = headrace("play", "watch", play_id)
     assert (told.code, "no events of this play" in told.err) == (1, True)
     assert "EXPRESSION_ERROR" in told.out
@@ -264,14 +262,14 @@ def test_plays_are_listed_and_cancelled(headrace: Shell) -> None:
     assert headrace("play", "cancel", plays[0]).code == 1
 
 
-def test_watching_goes_on_after_a_gateway_died(headrace: Shell, shared_system: RunningSystem) -> None:
+def test_watching_goes_on_after_a_gateway_died(headrace: Shell, own_system: RunningSystem) -> None:
     headrace.apply("Resumed", GATE)
     play = headrace.play("resumed", "-w", "20")
     watcher = headrace.start("play", "watch", play, "-o", "json")
     assert watcher.stdout is not None
     kinds = [json.loads(watcher.stdout.readline())["type"] for _ in range(2)]
-    old = shared_system.kill("gateway-0")
-    shared_system.wait_restarted("gateway-0", old)
+    old = own_system.kill("gateway-0")
+    own_system.wait_restarted("gateway-0", old)
     deadline_s = time.monotonic() + WITHIN_S
     while (approved := headrace("play", "approve", play)).code == 3:
         assert time.monotonic() < deadline_s, approved
@@ -326,14 +324,14 @@ def test_the_tap_tells_past_and_coming_events_once_and_in_order(headrace: Shell)
     assert failed["type"].startswith("headrace.play.")
 
 
-def test_the_tap_goes_on_after_the_bus_died(headrace: Shell, shared_system: RunningSystem) -> None:
+def test_the_tap_goes_on_after_the_bus_died(headrace: Shell, own_system: RunningSystem) -> None:
     headrace.apply("Dead bus", STEP)
     flow_id = headrace.good("flow", "show", "dead-bus", "-o", "json").json["id"]
     plays = [headrace.play("dead-bus", "-a", "net=1", "-w", "20")]
     tap = headrace.start("tap", "--flow", flow_id, "--since", "1")
     told = _events_until_end(tap)
-    old = shared_system.kill("nats-0")
-    shared_system.wait_restarted("nats-0", old)
+    old = own_system.kill("nats-0")
+    own_system.wait_restarted("nats-0", old)
     deadline_s = time.monotonic() + WITHIN_S
     run = ("flow", "run", "dead-bus", "--key", "after", "-a", "net=2", "-w", "20", "-o", "json")
     while (again := headrace(*run)).code != 0:
@@ -367,8 +365,8 @@ def test_a_reader_that_goes_away_ends_the_tap_quietly(headrace: Shell) -> None:
 # ── its page ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_calls_of_the_page_work(shared_system: RunningSystem, tmp_path: Path) -> None:
-    copy_home(shared_system, tmp_path / ".headrace")
+def test_the_calls_of_the_page_work(own_system: RunningSystem, tmp_path: Path) -> None:
+    copy_home(own_system, tmp_path / ".headrace")
     blocks = [block.text for block in pages.blocks("docs/cli.md") if "run" in block.marks]
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],

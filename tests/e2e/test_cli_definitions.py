@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.shell import Shell
-from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
+from tests.fixtures.system import RunningSystem
 
 pytestmark = pytest.mark.slow
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
@@ -16,7 +16,8 @@ STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev
 @pytest.fixture(scope="module")
 def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell = Shell(shared_system, tmp_path_factory.mktemp("config"))
-    assert shell("login", "--email", EMAIL, environ={"HEADRACE_PASSWORD": PASSWORD}).code == 0
+    known = {"HEADRACE_PASSWORD": shared_system.password}
+    assert shell("login", "--email", shared_system.email, environ=known).code == 0
     return shell
 
 

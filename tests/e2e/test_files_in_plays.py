@@ -1,6 +1,6 @@
 """Steps work with files (spec flow8 sections 17.3 and 17.5): a company has its own, a play its temporary ones."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -8,24 +8,12 @@ from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api, Json, eventually
 from tests.e2e.companies import neighbour
-from tests.fixtures.system import RunningSystem, running_system
-
-FILE_BYTES_MAX = 100_000
-SETTINGS = {
-    "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1",
-    "HEADRACE_STORAGE_FILE_BYTES_MAX": str(FILE_BYTES_MAX),
-}
-
-
-@pytest.fixture(scope="module")
-def system_with_files() -> Iterator[RunningSystem]:
-    with running_system(environ=SETTINGS) as running:
-        yield running
+from tests.fixtures.system import FILE_BYTES_MAX, RunningSystem
 
 
 @pytest.fixture
-async def api(system_with_files: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(system_with_files) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 
@@ -57,7 +45,7 @@ async def ran(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:
 
 
 async def test_17_5_files_are_written_listed_moved_read_and_deleted(
-    api: Api, system_with_files: RunningSystem
+    api: Api, shared_system: RunningSystem
 ) -> None:
     layers = await ran(
         api,
@@ -80,7 +68,7 @@ async def test_17_5_files_are_written_listed_moved_read_and_deleted(
         "gone": {"exists": False},
     }
     company = (await api.get("/api/auth/me"))["companyId"]
-    assert (system_with_files.home / "storage" / company / "done").is_dir()
+    assert (shared_system.home / "storage" / company / "done").is_dir()
 
 
 async def test_17_5_a_missing_file_and_a_path_outside_fail_the_step(api: Api) -> None:
@@ -98,9 +86,9 @@ async def test_17_5_a_missing_file_and_a_path_outside_fail_the_step(api: Api) ->
     }
 
 
-async def test_17_5_companies_have_files_of_their_own(api: Api, system_with_files: RunningSystem) -> None:
+async def test_17_5_companies_have_files_of_their_own(api: Api, shared_system: RunningSystem) -> None:
     await ran(api, step("storage-write", "write", path="ours.txt", content="ours"))
-    async with neighbour(system_with_files) as other:
+    async with neighbour(shared_system) as other:
         layers = await ran(
             other, step("storage-exists", "exists", path="ours.txt"), step("storage-list", "all")
         )
@@ -109,7 +97,7 @@ async def test_17_5_companies_have_files_of_their_own(api: Api, system_with_file
 
 
 async def test_17_5_a_folder_of_the_play_is_gone_when_the_play_has_ended(
-    api: Api, system_with_files: RunningSystem
+    api: Api, shared_system: RunningSystem
 ) -> None:
     flow = await api.create_flow(
         "Temporary",
@@ -119,7 +107,7 @@ async def test_17_5_a_folder_of_the_play_is_gone_when_the_play_has_ended(
     )
     parked = await api.run(flow["id"], wait=20)
     company = (await api.get("/api/auth/me"))["companyId"]
-    folder = system_with_files.home / "storage" / company / "tmp" / f"play-{parked['playId']}"
+    folder = shared_system.home / "storage" / company / "tmp" / f"play-{parked['playId']}"
     assert (folder / "a" / "b.txt").read_text() == "x"
     await api.post(f"/api/plays/{parked['playId']}/approve", {"layerId": "list", "decision": "approved"})
     ended = await api.wait_for(parked["playId"])
@@ -132,19 +120,19 @@ async def test_17_5_a_folder_of_the_play_is_gone_when_the_play_has_ended(
 
 
 async def test_17_5_what_a_crash_left_is_swept_at_the_next_start(
-    api: Api, system_with_files: RunningSystem
+    api: Api, shared_system: RunningSystem
 ) -> None:
     flow = await api.create_flow("Ends", step("var", "a", values={}))
     waits = await api.create_flow("Waits", {**step("var", "a", values={}), "needsApproval": True})
     ended = (await api.run(flow["id"], wait=20))["playId"]
     open_play = (await api.run(waits["id"], wait=20))["playId"]
     company = (await api.get("/api/auth/me"))["companyId"]
-    temporary = system_with_files.home / "storage" / company / "tmp"
+    temporary = shared_system.home / "storage" / company / "tmp"
     left, kept, unknown = (temporary / f"play-{play}" for play in (ended, open_play, "0" * 24))
     for folder in (left, kept, unknown):
         (folder / "deep").mkdir(parents=True)
-    old = system_with_files.kill("executor-0")
-    system_with_files.wait_restarted("executor-0", old)
+    old = shared_system.kill("executor-0")
+    shared_system.wait_restarted("executor-0", old)
 
     async def swept() -> bool:
         return not left.exists() and not unknown.exists()

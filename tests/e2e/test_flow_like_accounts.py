@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.api import Api, eventually
 from tests.e2e.door import PASSWORD, Door, new_email, refusal, registered
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 USER_FIELDS = {
     "id", "stripe_id", "tracking_id", "email", "username", "preferred_username", "name", "description", "avatar",
@@ -95,10 +95,10 @@ class TestLogin:
                 assert account["refresh_token"] != door.account["refresh_token"]
 
     async def test_the_admin_of_the_environment_runs_the_installation(
-        self, shared_system: RunningSystem
+        self, worker_system: RunningSystem
     ) -> None:
-        async with Door(shared_system.base_url) as door:
-            body = {"email": shared_system.email, "password": shared_system.password}
+        async with Door(worker_system.base_url) as door:
+            body = {"email": worker_system.email, "password": worker_system.password}
             account = door.take(await door.post("/api/v1/auth/login/", body))
             assert account["user"]["permission"] == 1
             assert (await door.get("/api/auth/me"))["role"] == "admin"
@@ -286,16 +286,3 @@ async def test_no_secret_is_in_the_log_or_the_audit(shared_system: RunningSystem
     assert [secret for secret in hidden if secret in audit] == []
     assert [secret for secret in hidden if secret.encode() in stored] == []
     assert b"BEGIN PRIVATE KEY" not in stored
-
-
-async def test_registration_can_be_closed_and_an_address_is_limited() -> None:
-    environ = {"HEADRACE_REGISTRATION": "closed", "HEADRACE_SIGN_IN_FAILURES_ADDRESS_MAX": "3"}
-    with running_system(environ=environ) as system:
-        async with Door(system.base_url) as door:
-            body = {"email": new_email(), "password": PASSWORD}
-            assert await door.refused("POST", "/api/v1/auth/register", body) == (403, "FORBIDDEN")
-            said = [
-                await door.refused("POST", "/api/v1/auth/login", {"email": new_email(), "password": "wrong"})
-                for _ in range(4)
-            ]
-    assert said == [(401, "UNAUTHORIZED")] * 3 + [(429, "TOO_MANY_REQUESTS")]

@@ -1,14 +1,14 @@
 """Jobs of the second surface, over plays (spec flow-like section 11.3, Jobs)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.e2e.api import Answer, Api, eventually
 from tests.e2e.door import Door, refusal, registered
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 FIELDS = {"job_id", "status", "started_at", "completed_at", "error"}
 JSON = {"Content-Type": "application/json"}
@@ -60,14 +60,14 @@ async def stocked(api: Api, name: str) -> Shop:
 
 
 @pytest.fixture
-async def shop(shared_system: RunningSystem) -> Shop:
-    async with Api.logged_in(shared_system) as api:
+async def shop(worker_system: RunningSystem) -> Shop:
+    async with Api.logged_in(worker_system) as api:
         return await stocked(api, "shop")
 
 
 @pytest.fixture
-async def caller(shared_system: RunningSystem) -> AsyncIterator[Caller]:
-    async with Caller(shared_system.base_url) as caller:
+async def caller(worker_system: RunningSystem) -> AsyncIterator[Caller]:
+    async with Caller(worker_system.base_url) as caller:
         yield caller
 
 
@@ -80,27 +80,27 @@ class TestSubmit:
         assert answer.json["job_id"].startswith("job-")
 
     async def test_a_job_is_the_play_of_the_same_id(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
         job_id = await caller.job(app_id=shop.app_id, board_id=shop.adds, payload={"net": 21})
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             play = await api.wait_for(job_id.removeprefix("job-"), "DONE")
         assert (play["out"], play["trigger"]) == ({"gross": 42}, "job")
         assert (await caller.get(f"/jobs/{play['id']}"))["job_id"] == job_id
 
     async def test_a_payload_that_is_no_object_stands_in_payload(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
         job_id = await caller.job(app_id=shop.app_id, board_id=shop.waits, payload=[1, 2])
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             play = await api.wait_for(job_id.removeprefix("job-"), "WAIT")
         assert play["args"] == {"payload": [1, 2]}
 
     @pytest.mark.parametrize("version", ["latest", None, "0.0.{n}", "v0_0_{n}", [0, 0, "{n}"], "{n}"])
     async def test_every_spelling_of_the_version_is_taken(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem, version: Any
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem, version: Any
     ) -> None:
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             number = (await api.get(f"/api/flows/{shop.adds}"))["version"]
         if isinstance(version, str):
             version = version.format(n=number)
@@ -110,9 +110,9 @@ class TestSubmit:
         assert answer.status == 200, answer
 
     async def test_an_older_version_runs_as_it_was(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             old = (await api.get(f"/api/flows/{shop.adds}"))["version"]
             await api.add_layer(shop.adds, ref="more", appId="var", index=1, args={"values": {"more": 1}})
         wish = {"app_id": shop.app_id, "board_id": shop.adds, "payload": {"net": 1}, "mode": "sync"}
@@ -148,17 +148,17 @@ class TestSubmit:
         assert word in answer.json["error"]["message"]
 
     async def test_a_board_of_another_app_is_404(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             other = await api.post("/api/groups", {"name": "other"}, status=201)
         answer = await caller.submit(app_id=other["id"], board_id=shop.adds)
         assert refusal(answer) == (404, "NOT_FOUND")
 
     async def test_a_disabled_board_is_409(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             await api.put(f"/api/flows/{shop.adds}", {"enabled": False})
         assert refusal(await caller.submit(app_id=shop.app_id, board_id=shop.adds)) == (409, "CONFLICT")
 
@@ -168,10 +168,10 @@ class TestSubmit:
         assert (answer.status, answer.json["status"]) == (200, "queued")
 
     async def test_isolated_runs_what_can_be_in_processes_of_its_own(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
         read = {"appId": "json-parse", "ref": "read", "index": 0, "args": {"input": "{{ $prev.args.text }}"}}
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             board = await api.create_flow("reads", read, groupId=shop.app_id)
             wish = {"app_id": shop.app_id, "board_id": board["id"], "mode": "isolated"}
             job_id = await caller.job(**wish, payload={"text": "[1, 2]"})
@@ -192,7 +192,7 @@ class TestSubmit:
         assert (set(answer.json), answer.json["status"]) == ({"job_id", "status"}, "running")
 
     async def test_the_same_key_starts_one_job(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
         headers = {**JSON, "Idempotency-Key": "order-1"}
         body = {"app_id": shop.app_id, "board_id": shop.adds, "payload": {"net": 1}}
@@ -200,7 +200,7 @@ class TestSubmit:
             *(caller.call("POST", "/jobs/submit", body, headers=headers) for _ in range(4))
         )
         assert len({answer.json["job_id"] for answer in answers}) == 1
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             await caller.until(answers[0].json["job_id"], "completed")
             assert (await api.get(f"/api/flows/{shop.adds}/plays"))["total"] == 1
 
@@ -225,11 +225,11 @@ class TestStatus:
         assert refusal(await caller.call("POST", f"/jobs/{job_id}/cancel")) == (404, "NOT_FOUND")
 
     async def test_a_declined_job_is_cancelled(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
         job_id = await caller.job(app_id=shop.app_id, board_id=shop.waits)
         await caller.until(job_id, "running")
-        async with Api.logged_in(shared_system) as api:
+        async with Api.logged_in(worker_system) as api:
             play_id = job_id.removeprefix("job-")
             await api.wait_for(play_id, "WAIT")
             await api.post(f"/api/plays/{play_id}/approve", {"layerId": "sign", "decision": "declined"})
@@ -278,9 +278,9 @@ class TestWhoMayCall:
         assert "Access-Control-Allow-Origin" not in answer.headers
 
     async def test_fq4_a_token_is_its_users_and_sees_their_company_alone(
-        self, caller: Caller, shop: Shop, shared_system: RunningSystem
+        self, caller: Caller, shop: Shop, worker_system: RunningSystem
     ) -> None:
-        async with registered(shared_system) as door:
+        async with registered(worker_system) as door:
             wish = {"app_id": shop.app_id, "board_id": shop.adds}
             assert await door.refused("POST", "/jobs/submit", wish) == (404, "NOT_FOUND")
             own = await stocked(door, "own")
@@ -290,24 +290,8 @@ class TestWhoMayCall:
             answer = await caller.call(method, f"/jobs/{job['job_id']}{path}")
             assert refusal(answer) == (404, "NOT_FOUND")
 
-    async def test_fq4_a_token_without_the_permission_is_403(self, shared_system: RunningSystem) -> None:
-        async with registered(shared_system) as door:
+    async def test_fq4_a_token_without_the_permission_is_403(self, worker_system: RunningSystem) -> None:
+        async with registered(worker_system) as door:
             pat = (await door.put("/api/v1/user/pat", {"name": "bills", "permissions": 32}))["pat"]
-        async with Door(shared_system.base_url, pat) as door:
+        async with Door(worker_system.base_url, pat) as door:
             assert await door.refused("GET", f"/jobs/job-{'0' * 24}") == (403, "FORBIDDEN")
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[RunningSystem]:
-    """A system where `/jobs` needs a credential."""
-    with running_system(environ={"HEADRACE_JOBS_AUTH": "required"}) as system:
-        yield system
-
-
-async def test_fq4_required_refuses_callers_without_a_credential(guarded: RunningSystem) -> None:
-    async with Caller(guarded.base_url) as caller:
-        assert refusal(await caller.submit(app_id="x", board_id="y")) == (401, "UNAUTHORIZED")
-        assert refusal(await caller.call("GET", "/jobs/job-abc123")) == (401, "UNAUTHORIZED")
-        assert refusal(await caller.call("POST", "/jobs/job-abc123/cancel")) == (401, "UNAUTHORIZED")
-    async with Api.logged_in(guarded) as api:
-        assert refusal(await api.call("GET", "/jobs/job-abc123")) == (404, "NOT_FOUND")

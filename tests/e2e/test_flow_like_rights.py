@@ -209,13 +209,13 @@ class TestKeys:
                 assert refusal(answer) == (403, "FORBIDDEN"), path
 
     async def test_11_2_the_installation_itself_runs_what_the_first_company_has(
-        self, shared_system: RunningSystem
+        self, worker_system: RunningSystem
     ) -> None:
-        async with Door(shared_system.base_url) as admin:
-            signed = {"email": shared_system.email, "password": shared_system.password}
+        async with Door(worker_system.base_url) as admin:
+            signed = {"email": worker_system.email, "password": worker_system.password}
             admin.take(await admin.post("/api/v1/auth/login", signed))
             shop = await stocked(admin)
-            async with Door(shared_system.base_url) as nobody:
+            async with Door(worker_system.base_url) as nobody:
                 headers = {"Content-Type": "application/json"}
                 wish = {"app_id": shop.app_id, "board_id": shop.adds, "payload": {"net": 1}, "mode": "sync"}
                 answer = await nobody.call("POST", "/jobs/submit", wish, headers=headers)

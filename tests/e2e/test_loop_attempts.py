@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -10,19 +10,12 @@ from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api, Json, eventually
 from tests.e2e.loops import ended, gather, loop, var
-from tests.fixtures.system import RunningSystem, running_system
-
-
-@pytest.fixture(scope="module")
-def reaching() -> Iterator[RunningSystem]:
-    """A system whose steps may call servers of this machine."""
-    with running_system(environ={"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}) as running:
-        yield running
+from tests.fixtures.system import RunningSystem
 
 
 @pytest.fixture
-async def api(reaching: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(reaching) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

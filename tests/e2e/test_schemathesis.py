@@ -46,9 +46,9 @@ REACHED_MIN = 0.65
 
 
 @pytest.fixture
-async def token(shared_system: RunningSystem) -> str:
+async def token(own_system: RunningSystem) -> str:
     """An API key of the admin: good for both surfaces."""
-    async with Api.logged_in(shared_system) as api:
+    async with Api.logged_in(own_system) as api:
         # The examples of the document name it.
         await api.create_flow("Invoice check")
         made = await api.post("/api/auth/api-keys", {"name": "walk", "scopes": ["standard"]}, status=201)
@@ -94,13 +94,13 @@ def statuses(scenarios: list[dict[str, Any]]) -> dict[str, set[int]]:
 
 
 async def test_the_document_walked_by_schemathesis_holds(
-    shared_system: RunningSystem, token: str, tmp_path: Path, pytestconfig: pytest.Config
+    own_system: RunningSystem, token: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     cases = int(pytestconfig.getoption("--walk-cases"))
-    ran = await asyncio.to_thread(walk, shared_system.base_url, token, cases, tmp_path / "walk.ndjson")
+    ran = await asyncio.to_thread(walk, own_system.base_url, token, cases, tmp_path / "walk.ndjson")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     # The admin's password is another one by now. The key must hold still: else the walk proved little.
-    async with Api(shared_system.base_url) as api:
+    async with Api(own_system.base_url) as api:
         document = await api.get("/openapi.json")
         headers = {"Authorization": f"Bearer {token}"}
         assert (await api.call("GET", "/api/auth/me", headers=headers)).status == 200
@@ -114,4 +114,4 @@ async def test_the_document_walked_by_schemathesis_holds(
         f"{sum(map(len, told.values()))} kinds of answers, {len(reached)} of {len(told)} operations succeeded"
     )
     assert len(reached) >= REACHED_MIN * len(told), sorted(set(told) - reached)
-    assert '"level": "error"' not in shared_system.logs("gateway-0")
+    assert '"level": "error"' not in own_system.logs("gateway-0")

@@ -56,12 +56,14 @@ def oracle(cron: str, zone: ZoneInfo, start: datetime, end: datetime) -> list[da
     found = []
     # A day earlier: what was shown before the span must not count as the first time inside.
     for at, wall in shown_at(start - timedelta(days=1), end, zone):
-        if wall in seen:
+        if wall.minute not in minutes or wall.hour not in hours or wall.month not in months:
             continue
-        seen.add(wall)
         by_day, by_weekday = wall.day in days, wall.isoweekday() % 7 in weekdays
         on_day = (by_day or by_weekday) if either else (by_day and by_weekday)
-        if at >= start and wall.minute in minutes and wall.hour in hours and wall.month in months and on_day:
+        if not on_day or wall in seen:
+            continue
+        seen.add(wall)
+        if at >= start:
             found.append(at)
     return found
 
@@ -75,7 +77,12 @@ def terms(low: int, high: int) -> st.SearchStrategy[str]:
     )
 
 
-CRONS = st.tuples(terms(0, 59), terms(0, 23), terms(1, 31), terms(1, 12), terms(0, 7)).map(" ".join)
+REST = (terms(0, 23), terms(1, 31), terms(1, 12), terms(0, 7))
+CRONS = st.tuples(terms(0, 59), *REST).map(" ".join)
+# Over a year each minute that matches is one of up to half a million: a few of an hour show as much.
+SPARSE = st.tuples(st.lists(st.integers(0, 59).map(str), min_size=1, max_size=3).map(",".join), *REST).map(
+    " ".join
+)
 
 
 def transitions(zone: ZoneInfo, first: int, last: int) -> list[datetime]:
@@ -130,7 +137,7 @@ def test_around_every_change_of_every_zone_the_oracle_agrees(
 
 @settings(max_examples=3, deadline=None)
 @given(
-    cron=CRONS,
+    cron=SPARSE,
     zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Gaza"]),
 )
 def test_over_years_the_oracle_agrees(cron: str, zone: str) -> None:
