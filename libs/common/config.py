@@ -42,7 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     shards_change_allowed: bool = False
     replicas: int = 1
     durability: Literal["strict", "relaxed"] = "strict"
-    log_days: int = 30
+    log_days: float = 30
     log_level: Literal["debug", "info", "warn", "warning", "error"] = "info"
     ack_wait_s: float = 10.0
     drive_slots: int = 512

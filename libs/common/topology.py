@@ -98,21 +98,28 @@ def streams(config: Config) -> list[dict[str, Any]]:
         "subjects": ["payload.>"],
         "max_msgs_per_subject": 1,
         # Longer than any message that names them: writers renew what is older than an hour.
-        "max_age": (config.log_days + 1) * DAY_NS,
+        "max_age": _days_ns(config.log_days + 1),
     }
     return [*plays, definitions, latest, requests, schedules, payloads]
 
 
 def _plays(config: Config, shard: int) -> dict[str, Any]:
     of_plays = [f"{prefix}.play.{shard}.>" for prefix in ("cmd", "evt", "tmr")]
+    age_ns = _days_ns(config.log_days)
     return {
         "name": subjects.plays_stream(shard),
         "subjects": [*of_plays, f"evt.lane.{shard}.>"],
-        "max_age": config.log_days * DAY_NS,
+        "max_age": age_ns,
+        # No server remembers ids for longer than messages.
+        "duplicate_window": min(DUPLICATE_WINDOW_S * SECOND_NS, age_ns),
         "allow_msg_schedules": True,
         "allow_atomic": True,
         "republish": {"src": f"evt.play.{shard}.>", "dest": f"live.play.{shard}.>"},
     }
+
+
+def _days_ns(days: float) -> int:
+    return int(days * DAY_NS)
 
 
 def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
@@ -199,7 +206,7 @@ async def _ensure_stream(bus: Bus, wanted: dict[str, Any]) -> None:
         raise TopologyRefused(f"stream {name} holds {sorted(dropped)}, which this release would drop")
     if _shrinks_age(present.get("max_age", 0), wanted.get("max_age", 0)):
         # Fewer days are a wish the operator states by hand, for they delete history at once.
-        log.warning("log_age_kept", stream=name, days=present["max_age"] // DAY_NS)
+        log.warning("log_age_kept", stream=name, days=present["max_age"] / DAY_NS)
         wanted = {**wanted, "max_age": present["max_age"]}
     if any(present.get(key) != value for key, value in wanted.items()):
         await _call(bus, f"STREAM.UPDATE.{name}", {**present, **wanted}, f"stream {name}")

@@ -15,6 +15,7 @@ from libs.common.errors import Conflict, HeadraceError, NotFound, PayloadLost, U
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play
 from services.executor import history
+from services.executor.admission import COMPANY
 from services.executor.drive import Drive
 from services.executor.drivers import Drivers
 from services.executor.duties import Duties
@@ -115,7 +116,7 @@ class Commands:
             restarts=restarted,
             admission=admission,
         )
-        gap = given.gap or known.gap
+        gap = given.gap or known.gap or _forgotten(known, start, envelope.data)
         if gap is not None and not known.play.ended:
             await self._fail(given, known, received, gap)
             return
@@ -178,8 +179,11 @@ class Commands:
         """Do again what a play that nobody drives obliges to: whoever left it so may have died before."""
         if play.status == "RUN" or not has_duties(play):
             return
+        if not play.definition:
+            # How it began is forgotten: it may have had slots of these.
+            play.lanes = (key.flow_id, COMPANY)
         try:
-            plan = await self._plans.get(play.definition)
+            plan = await self._plans.get(play.definition) if play.definition else None
         except NotFound:
             plan = None
         parts = self._parts
@@ -273,6 +277,13 @@ def _may_be_acked_by_others(given: "_Given", play: Play) -> bool:
     if given.delivery.delivery == 1 or isinstance(given.envelope.data, m.StartPlay):
         return False
     return play.driver is None or play.driver.sequence != given.delivery.sequence
+
+
+def _forgotten(known: History, start: m.StartPlay | None, command: m.PlayCommand) -> HeadraceError | None:
+    """Tell whether the log has forgotten a play altogether: these are sent only to plays that were parked."""
+    if known.commits or start is not None or not isinstance(command, m.CarryOverPlay | m.ReleasePlay):
+        return None
+    return NotFound("the log holds nothing of this play any more", code="HISTORY_LOST")
 
 
 class _Given(NamedTuple):

@@ -278,7 +278,9 @@ class Drive:
 
     async def _wait(self, until: datetime | None) -> None:
         """Sleep until a step ended, something new is in the log, or the next waiting step is due."""
-        timeout = None if until is None else max(0.0, (until - self._now()).total_seconds())
+        due_in_s = None if until is None else (until - self._now()).total_seconds()
+        waits_s = [wait_s for wait_s in (due_in_s, self.journal.old_in_s()) if wait_s is not None]
+        timeout = max(0.0, min(waits_s)) if waits_s else None
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()

@@ -22,7 +22,7 @@ from libs.common.subjects import PlayKey
 from services.executor import history
 from services.executor.history import History
 from services.executor.play import Play, apply, evolve, evolve_commit, run_of
-from services.executor.play_snapshot import Base, is_due, is_readable, snapshot_of
+from services.executor.play_snapshot import Base, is_long, is_readable, snapshot_of
 
 COMMIT_INTERVAL_MS_MAX = 100
 # Far below what a message holds: an event without its output is some 300 bytes.
@@ -133,10 +133,10 @@ class Journal:
 
         Raises Fenced when somebody else owns it now, Redecide when this was the driver's first commit.
         """
+        self._snapshot_if_due()
         if not self._buffer:
             return True
         commit_id = ids.commit_id()
-        self._snapshot_if_due()
         data = await self._payloads.encode_commit(self._buffer, commit_id=commit_id, context=self.context)
         expected = Expected(self._key.events, self.sequence)
         asked_at = self._clock.monotonic_s()
@@ -151,6 +151,12 @@ class Journal:
         self._base = self._based_on(appended.sequence, len(data))
         self._accepted(appended.sequence, asked_at)
         return True
+
+    def old_in_s(self) -> float | None:
+        """Return in how many seconds what would have to be read is too old; None before the first commit."""
+        if self._base.at is None:
+            return None
+        return (self._base.at + self._limits.history_age_max - self._clock.now()).total_seconds()
 
     async def reload(self) -> None:
         """Take in what others appended since the last commit (R12). Raises as `commit`."""
@@ -178,12 +184,17 @@ class Journal:
     # ── snapshots ───────────────────────────────────────────────────────────────────────────────────
 
     def _snapshot_if_due(self) -> None:
-        """Let the next commit hold the play's whole state when its history has grown long or old (ADR 26)."""
-        if self.play.ended or isinstance(self._buffer[-1], m.PlaySnapshot):
+        """Let the next commit hold the play's whole state when its history has grown long or old (ADR 26).
+
+        When nothing else is recorded an old history is enough: a step may run for longer than the log lasts (D16).
+        """
+        if self.play.ended or (self._buffer and isinstance(self._buffer[-1], m.PlaySnapshot)):
             return
-        now = self._clock.now()
-        if is_due(self._base, self._bytes, now, age_max=self._limits.history_age_max):
-            self._buffer.append(snapshot_of(self.play, self._buffer[-1].at))
+        old_in_s = self.old_in_s()
+        is_old = old_in_s is not None and old_in_s <= 0
+        if is_old or (self._buffer and is_long(self._base, self._bytes)):
+            at = self._buffer[-1].at if self._buffer else self._clock.now()
+            self._buffer.append(snapshot_of(self.play, at))
 
     def _based_on(self, sequence: int, size: int) -> Base:
         newest = self._buffer[-1]

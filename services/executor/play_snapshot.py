@@ -3,7 +3,7 @@
 The state travels as JSON. In `prev` the views of steps come back as views, each sharing its output with its step.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -34,12 +34,10 @@ class Base(msgspec.Struct, frozen=True):
     at: datetime | None = None
 
 
-def is_due(base: Base, added_bytes: int, now: datetime, *, age_max: timedelta) -> bool:
-    """Tell whether so much lies behind the newest snapshot, or it is so old, that a commit should hold another."""
+def is_long(base: Base, added_bytes: int) -> bool:
+    """Tell whether so much lies behind the newest snapshot that a commit should hold another."""
     history_bytes = base.bytes + added_bytes
-    if history_bytes > max(HISTORY_BYTES_MIN, HISTORY_PER_SNAPSHOT * base.snapshot_bytes):
-        return True
-    return base.at is not None and now - base.at > age_max
+    return history_bytes > max(HISTORY_BYTES_MIN, HISTORY_PER_SNAPSHOT * base.snapshot_bytes)
 
 
 def snapshot_of(play: Play, at: datetime) -> m.PlaySnapshot:

@@ -1,11 +1,13 @@
 """What a play's history says that its state alone does not: whether it is held, what has ended, what waits. Pure."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from libs.common.messages import play as m
 from libs.common.messages.approval import Gate
+from libs.common.messages.play_seen import SeenLevel, SeenPlay
 
 
 class Pending(NamedTuple):
@@ -42,9 +44,9 @@ class Story(msgspec.Struct):
             case m.PlayRetried():
                 self.held = False
                 self.ended -= set(event.refs)
-            case m.PlaySnapshot(play=state) if self.started is None and state is not None:
+            case m.PlaySnapshot() if self.started is None:
                 # The log has forgotten what was before it (D16).
-                self._begin_with(state)
+                self._begin_with(event)
             case _:
                 pass
 
@@ -65,16 +67,27 @@ class Story(msgspec.Struct):
             case _:
                 pass
 
-    def _begin_with(self, state: dict[str, Any]) -> None:
-        self.started = msgspec.convert(
-            {"flowVersion": state["flow_version"], "at": state["started_at"], **state},
-            m.PlayStarted,
-        )
-        self.held = state.get("hold") is not None
-        for ref, run in state["layers"].items():
-            self.named.add((run["layer_id"], ref, ()))
-            if run["state"] in m.TERMINAL:
+    def _begin_with(self, event: m.PlaySnapshot) -> None:
+        self.started = event.started
+        for gate in event.gates:
+            self._tell_of_layer(gate)
+        if event.play is None:
+            return
+        seen = msgspec.convert(event.play, SeenPlay, str_keys=True)
+        if self.started is not None:
+            self.started = msgspec.structs.replace(self.started, args=seen.args)
+        self.held = seen.hold is not None
+        for ref, step in seen.layers.items():
+            if step.state in m.TERMINAL and not step.iteration:
                 self.ended.add(ref)
-            elif run["waits_for"] == "approval" and run["approval"] is None:
-                gate = msgspec.convert(run.get("gate"), Gate | None)
-                self.pending[ref] = Pending(ref, run["layer_id"], (), gate)
+        self.named |= set(_named(seen))
+
+
+def _named(level: SeenLevel) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    for ref, step in level.layers.items():
+        yield step.layer_id, ref, step.iteration
+    if level.loop is not None:
+        for ref, step in level.loop.best.items():
+            yield step.layer_id, ref, step.iteration
+        for item in level.loop.open.values():
+            yield from _named(item)

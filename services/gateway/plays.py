@@ -5,17 +5,21 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from libs.common import codec, ids, subjects, trace
 from libs.common.bus import Appended, Bus
-from libs.common.errors import NotFound, Refused
+from libs.common.errors import NotFound, PayloadLost, Refused
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowEvent, Layer
+from libs.common.payloads import Payloads
 from services.gateway.play_story import Pending, Story
 from services.gateway.routing import shown
 
 HISTORY_PAGE_MAX = 256
 APPEND_DEADLINE_S = 5.0
+
+log = structlog.get_logger(__name__)
 _ENDS = frozenset({codec.TYPE_NAMES[m.PlayCompleted], codec.TYPE_NAMES[m.PlayFailed]})
 
 
@@ -87,11 +91,18 @@ class Plays:
             return None
         return Requested(codec.decode_message(stored.data).time, stored.sequence)
 
-    async def story(self, key: subjects.PlayKey) -> Story:
-        """Return what the history of a play says; it is read whole, for people who operate one play."""
+    async def story(self, key: subjects.PlayKey, payloads: Payloads) -> Story:
+        """Return what the history of a play says; it is read whole, for people who operate one play.
+
+        Raises Unavailable.
+        """
         story = Story()
         async for event in self._events(key):
-            story.tell(event)
+            if isinstance(event, m.PlaySnapshot) and story.started is None:
+                # The log holds nothing before it any more.
+                story.tell(await _whole(event, payloads, key.company_id))
+            else:
+                story.tell(event)
         return story
 
     async def pending(self, key: subjects.PlayKey, story: Story, layer: str) -> Pending:
@@ -116,18 +127,19 @@ class Plays:
 
     async def _events(self, key: subjects.PlayKey) -> AsyncIterator[m.PlayEvent]:
         stream, since = subjects.plays_stream(key.shard), 1
-        begins = True
         while page := await self._bus.load_page(stream, key.events, since=since, limit=HISTORY_PAGE_MAX):
             for stored in page:
                 for event in codec.decode_commit(stored.data, sequence=stored.sequence).events:
-                    if begins and isinstance(event, m.PlaySnapshot):
-                        # The log holds nothing before it any more.
-                        for told in (event.started, *event.gates):
-                            if told is not None:
-                                yield told
                     yield event
-                begins = False
             since = page[-1].sequence + 1
+
+
+async def _whole(event: m.PlaySnapshot, payloads: Payloads, company_id: str) -> m.PlaySnapshot:
+    try:
+        return await payloads.whole(event, company_id)
+    except PayloadLost as error:
+        log.warning("snapshot_lost", error=error.message)
+        return event
 
 
 def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:

@@ -22,6 +22,9 @@ from services.scheduler.sweep import carry_over, release, remind, sweep
 
 QUEUE = "scheduler"
 SWEEP_INTERVAL_S = 60.0
+# A play that is to be carried over is looked for several times before the log forgets it.
+SWEEPS_PER_LOG_MIN = 16
+DAY_S = 86_400
 # Most of them wait for their time.
 FIRE_SLOTS = 12_000
 STOP_GRACE_S = 5.0
@@ -88,6 +91,7 @@ class App:
         return {}
 
     async def _sweep_for_ever(self) -> None:
+        interval_s = min(SWEEP_INTERVAL_S, self._config.log_days * DAY_S / SWEEPS_PER_LOG_MIN)
         while True:
             try:
                 revived = await sweep(self._bus, now=self._clock.now(), shards=self._config.shards)
@@ -108,4 +112,4 @@ class App:
             except HeadraceError as error:
                 # The store or NATS is away: the next sweep finds what this one missed.
                 log.warning("sweep_failed", error=error.message)
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+            await asyncio.sleep(interval_s)

@@ -45,9 +45,11 @@ async def carry_over(bus: Bus, *, now: datetime, shards: int, log_days: float) -
     Raises Unavailable when the store or NATS does not answer.
     """
     silent = timedelta(days=log_days / 2)
+    # A play takes each id once, so the next time it is silent for so long needs another.
+    window_s = min(STALE_AFTER_S, silent.total_seconds() / 2)
     query = ListStalePlays(before=now - silent, limit=SWEEP_PLAYS_MAX, parked=True)
     parked = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
-    window = int(now.timestamp() // STALE_AFTER_S)
+    window = int(now.timestamp() // window_s)
     for play in parked:
         key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
         context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)

@@ -1,4 +1,4 @@
-"""A snapshot alone tells the read models what the whole history tells them."""
+"""A snapshot alone tells the read models, and who operates a play, what the whole history tells them."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from libs.common.codec import Commit, Context
 from libs.common.messages import play as m
 from services.executor.play import fold
 from services.executor.play_snapshot import snapshot_of
+from services.gateway.play_story import Story
 from services.store.log_reader import Record
 from services.store.read_models.layers import LayerRow
 from services.store.read_models.plays import PlayFold, PlaysBatch
@@ -74,3 +75,33 @@ def test_who_has_seen_the_history_learns_nothing_from_a_snapshot(
         name: shown(row) for name, row in before.layers.items()
     }
     assert (after.row.args, after.row.created_at) == (before.row.args, before.row.created_at)
+
+
+def told(commits: list[Commit], *snapshots: m.PlaySnapshot) -> Story:
+    story = Story()
+    for event in (*(event for commit in commits for event in commit.events), *snapshots):
+        story.tell(event)
+    return story
+
+
+@LAWS
+@given(plans, moves)
+def test_who_operates_a_play_is_told_the_same_by_its_snapshot(
+    plan: Any, course: list[tuple[str, int]]
+) -> None:
+    commits = play(plan, course).commits
+    state = fold(commits)
+    if state.ended:
+        return
+    (snapshot,) = codec.decode_commit(
+        codec.encode_commit([snapshot_of(state, AT)], commit_id="c", context=CONTEXT), sequence=1
+    ).events
+    assert isinstance(snapshot, m.PlaySnapshot)
+    whole, alone = told(commits), told([], snapshot)
+    assert alone.started is not None
+    assert whole.started is not None
+    for name in ("definition", "flow_version", "args", "by", "at"):
+        assert getattr(alone.started, name) == getattr(whole.started, name)
+    assert (alone.held, alone.pending, alone.ended) == (whole.held, whole.pending, whole.ended)
+    assert alone.named <= whole.named
+    assert all(item for _, _, item in whole.named - alone.named)

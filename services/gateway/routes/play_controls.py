@@ -70,7 +70,7 @@ class PlayControlRoutes:
         """
         note = note_of((await bodies.read(call.request, _note, optional=True)).note)
         place = await self._commands.open_place(call)
-        if place.state == HELD or (await self._parts.plays.story(place.key)).held:
+        if place.state == HELD or (await self._parts.plays.story(place.key, self._parts.payloads)).held:
             raise Refused(f"play {place.key.play_id} is on hold already")
         command = m.HoldPlay(**self._deed(call), note=note)
         told = await self._commands.send(place.key, "hold", command, shows(m.HoldRequested))
@@ -81,7 +81,7 @@ class PlayControlRoutes:
         """Resume a play that is on hold."""
         note = note_of((await bodies.read(call.request, _note, optional=True)).note)
         place = await self._commands.open_place(call)
-        if place.state != HELD and not (await self._parts.plays.story(place.key)).held:
+        if place.state != HELD and not (await self._parts.plays.story(place.key, self._parts.payloads)).held:
             raise Refused(f"play {place.key.play_id} is not on hold")
         command = m.ResumePlay(**self._deed(call), note=note)
         told = await self._commands.send(place.key, "resume", command, shows(m.HoldLifted))
@@ -126,7 +126,7 @@ class PlayControlRoutes:
             raise Invalid(f"idempotencyKey: expected at most {KEY_CHARS_MAX} characters")
         place = await self._commands.place(call)
         source = place.key
-        story = await self._parts.plays.story(source)
+        story = await self._parts.plays.story(source, self._parts.payloads)
         if story.started is None:
             raise Refused(f"play {source.play_id} has not begun yet")
         started = await self._parts.payloads.whole(story.started, source.company_id)

@@ -165,7 +165,7 @@ class PlayRoutes:
         fields = await bodies.read(call.request, _approve_fields)
         note = note_of(fields.note)
         place = await self._commands.open_place(call)
-        story = await self._parts.plays.story(place.key)
+        story = await self._parts.plays.story(place.key, self._parts.payloads)
         gate = await self._parts.plays.pending(place.key, story, fields.layer_id)
         caller = call.caller
         started_by = story.started.by if story.started is not None else ""
