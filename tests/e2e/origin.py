@@ -34,6 +34,8 @@ class Origin:
         """Serve until the end of the block."""
         origin, app = cls(), web.Application()
         app.router.add_route("*", "/echo", origin.echo)
+        app.router.add_post("/orders", _order)
+        app.router.add_get("/reports/today.csv", _report)
         app.router.add_route("*", "/{fault:drop|hang|status-\\d+}/{count}/{rest:.*}", origin.fault)
         async with TestServer(app, host="127.0.0.1") as server:
             origin.url = str(server.make_url("/")).rstrip("/")
@@ -68,6 +70,15 @@ class Origin:
             request.transport.close()
         elif kind == "hang":
             await self._over.wait()
-        return web.json_response(
-            {"refused": True}, status=int(kind.rpartition("-")[2] or 503) if "-" in kind else 503
-        )
+        status = int(kind.removeprefix("status-")) if kind.startswith("status-") else 503
+        return web.json_response({"refused": True}, status=status)
+
+
+async def _order(request: web.Request) -> web.Response:
+    """Answer as the example of `curl` shows."""
+    return web.json_response({"id": 7, "sku": (await request.json())["sku"]}, status=201)
+
+
+async def _report(_: web.Request) -> web.Response:
+    """Answer as the example of `wget` shows."""
+    return web.Response(text="id,total\n42,250\n", content_type="text/csv")

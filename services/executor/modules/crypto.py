@@ -3,7 +3,7 @@
 import binascii
 import hashlib
 import hmac
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from typing import Annotated, Any, Literal
 
 from cryptography.exceptions import InvalidTag
@@ -20,16 +20,20 @@ HashName = Literal["md5", "sha1", "sha256", "sha384", "sha512", "sha3-256", "sha
 Algorithm = Annotated[
     HashName, Meta(description="The hash function; md5 and sha1 only for what asks for them.")
 ]
-Encoding = Annotated[Literal["hex", "base64"], Meta(description="How the digest is written.")]
-KeyEncoding = Annotated[
-    Literal["base64", "hex", "utf8"], Meta(description="How `key` is written; it holds 16, 24 or 32 bytes.")
+DigestEncoding = Literal["hex", "base64", "base64url"]
+BytesEncoding = Literal["utf8", "base64", "hex"]
+Encoding = Annotated[DigestEncoding, Meta(description="How the digest is written.")]
+InputEncoding = Annotated[
+    BytesEncoding, Meta(description="How `input` stands for the bytes: as text, or the bytes of a file.")
 ]
+KeyEncoding = Annotated[BytesEncoding, Meta(description="How `key` is written; it holds 16, 24 or 32 bytes.")]
 
 
-class HashArgs(Struct, frozen=True, kw_only=True):
+class HashArgs(Struct, frozen=True, kw_only=True, rename="camel"):
     """Args of `hash`."""
 
     input: Annotated[str, Meta(description="The text.")]
+    input_encoding: InputEncoding = "utf8"
     algorithm: Algorithm = "sha256"
     encoding: Encoding = "hex"
 
@@ -38,24 +42,25 @@ class Hash(PureModule[HashArgs]):
     """A text's digest."""
 
     app_id = "hash"
-    docs = "Hashes text, as UTF-8. Not for passwords."
+    docs = "Hashes text, as UTF-8, or bytes. Not for passwords."
     Args = HashArgs
     args_example = {"input": "hello"}
     out_example = {"result": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}
 
     def evaluate(self, args: HashArgs, step: Step) -> dict[str, str]:
         """Return the digest."""
-        digest = hashlib.new(
-            _python_name(args.algorithm), args.input.encode(), usedforsecurity=False
-        ).digest()
+        content = _bytes(self.app_id, "input", args.input, args.input_encoding)
+        digest = hashlib.new(_python_name(args.algorithm), content, usedforsecurity=False).digest()
         return {"result": _written(digest, args.encoding)}
 
 
-class HmacArgs(Struct, frozen=True, kw_only=True):
+class HmacArgs(Struct, frozen=True, kw_only=True, rename="camel"):
     """Args of `hmac`."""
 
     input: Annotated[str, Meta(description="The text, as it was received.")]
-    key: Annotated[str, Meta(min_length=1, description="The shared secret, used as UTF-8.")]
+    input_encoding: InputEncoding = "utf8"
+    key: Annotated[str, Meta(min_length=1, description="The shared secret.")]
+    key_encoding: Annotated[BytesEncoding, Meta(description="How `key` stands for its bytes.")] = "utf8"
     algorithm: Algorithm = "sha256"
     encoding: Encoding = "hex"
     expected: Annotated[
@@ -79,13 +84,17 @@ class Hmac(PureModule[HmacArgs]):
 
     def evaluate(self, args: HmacArgs, step: Step) -> dict[str, Any]:
         """Return the signature, or whether the expected one is right."""
-        digest = hmac.digest(args.key.encode(), args.input.encode(), _python_name(args.algorithm))
+        key = _bytes(self.app_id, "key", args.key, args.key_encoding)
+        content = _bytes(self.app_id, "input", args.input, args.input_encoding)
+        digest = hmac.digest(key, content, _python_name(args.algorithm))
         written = _written(digest, args.encoding)
         if args.expected is None:
             return {"result": written}
         given = args.expected.strip().removeprefix(f"{args.algorithm}=")
         if args.encoding == "hex":
             given = given.lower()
+        elif args.encoding == "base64url":
+            given = given.rstrip("=")
         return {"valid": hmac.compare_digest(given.encode(), written.encode())}
 
 
@@ -149,21 +158,31 @@ def _python_name(algorithm: HashName) -> str:
     return algorithm.replace("-", "_")
 
 
-def _written(digest: bytes, encoding: Literal["hex", "base64"]) -> str:
-    return digest.hex() if encoding == "hex" else b64encode(digest).decode()
+def _written(digest: bytes, encoding: DigestEncoding) -> str:
+    match encoding:
+        case "hex":
+            return digest.hex()
+        case "base64":
+            return b64encode(digest).decode()
+        case "base64url":
+            return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _bytes(app_id: str, name: str, text: str, encoding: BytesEncoding) -> bytes:
+    try:
+        match encoding:
+            case "utf8":
+                return text.encode()
+            case "base64":
+                return b64decode(text, validate=True)
+            case "hex":
+                return bytes.fromhex(text)
+    except (binascii.Error, ValueError) as error:
+        raise ModuleFailed(f"{app_id}: arg {name} is not {encoding}", final=True) from error
 
 
 def _key(app_id: str, args: CipherArgs) -> bytes:
-    try:
-        match args.key_encoding:
-            case "base64":
-                key = b64decode(args.key, validate=True)
-            case "hex":
-                key = bytes.fromhex(args.key)
-            case "utf8":
-                key = args.key.encode()
-    except (binascii.Error, ValueError) as error:
-        raise ModuleFailed(f"{app_id}: the key is not {args.key_encoding}", final=True) from error
+    key = _bytes(app_id, "key", args.key, args.key_encoding)
     if len(key) not in KEY_BYTES:
         raise ModuleFailed(f"{app_id}: the key has {len(key)} bytes; AES takes 16, 24 or 32", final=True)
     return key

@@ -17,15 +17,15 @@ from services.executor.modules.http import (
     TIMEOUT_S_MAX,
     BasicAuth,
     Credentials,
+    Query,
     headers_to_send,
+    refused,
     url_of,
 )
 from services.executor.modules.http_answer import CHUNK_BYTES
 from services.executor.modules.http_failures import failure_of, origin_of
 from services.executor.modules.storage import BINARY, mime_type_of
 
-# Answers that may be another one when they are asked again (RFC 9110 section 15).
-_PASSING = frozenset({408, 425, 429, *range(500, 600)})
 _FILE_NAME_FALLBACK = "download"
 
 
@@ -33,6 +33,7 @@ class WgetArgs(Struct, frozen=True, kw_only=True, rename="camel"):
     """Args of `wget`."""
 
     url: Annotated[str, Meta(description="An `http` or `https` address.")]
+    query: Query = {}
     path: Annotated[
         str,
         Meta(
@@ -65,7 +66,7 @@ class Wget(EffectModule[WgetArgs]):
 
     async def run(self, args: WgetArgs, step: Step, services: Services) -> dict[str, Any]:
         """Return path, size in bytes and type."""
-        url = url_of(self.app_id, args.url)
+        url = url_of(self.app_id, args.url, args.query)
         path = _path(args.path, url)
         timeout_s = args.timeout or TIMEOUT_S_DEFAULT
         headers = headers_to_send(
@@ -94,9 +95,7 @@ async def _save(
     response: aiohttp.ClientResponse, path: str, origin: str, step: Step, services: Services
 ) -> int:
     if not 200 <= response.status < 300:
-        raise ModuleFailed(
-            f"wget: {origin} answered with status {response.status}", final=response.status not in _PASSING
-        )
+        raise refused("wget", origin, response.status)
     file_bytes_max = services.storage.file_bytes_max
     if "Content-Encoding" not in response.headers and (response.content_length or 0) > file_bytes_max:
         response.close()

@@ -20,6 +20,9 @@ from services.executor.modules.language import text_of
 TIMEOUT_S_DEFAULT = 30.0
 TIMEOUT_S_MAX = 3600.0
 REDIRECTS_MAX = 10
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+# Answers that may be another one when they are asked again (RFC 9110 section 15).
+PASSING_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 URL_CHARS_MAX = 8192
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110 section 5.6.2
@@ -44,13 +47,21 @@ class Credentials(NamedTuple):
     bearer: str | None
 
 
+Query = Annotated[
+    dict[str, Any],
+    Meta(description="Parameters added to the url's query; a list repeats its name, null sends nothing."),
+]
+
+
 class CurlArgs(Struct, frozen=True, kw_only=True, rename="camel"):
     """Args of `curl`."""
 
     url: Annotated[str, Meta(description="An `http` or `https` address.")]
     method: Annotated[
-        Literal["GET", "POST", "PUT", "PATCH", "DELETE"], Meta(description="The HTTP method.")
+        Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
+        Meta(description="The HTTP method."),
     ] = "GET"
+    query: Query = {}
     headers: Annotated[
         dict[str, Any], Meta(description="Names and values; a null value sends no header.")
     ] = {}
@@ -68,6 +79,10 @@ class CurlArgs(Struct, frozen=True, kw_only=True, rename="camel"):
         Literal["json", "text", "binary"],
         Meta(description="How `body` is read: JSON (text when it is none), text, or base64."),
     ] = "json"
+    fail_on_status: Annotated[
+        bool,
+        Meta(description="A status of 400 or above fails the step; 408, 425, 429 and 5xx can be retried."),
+    ] = False
     basic_auth: Annotated[BasicAuth | None, Meta(description="Sent as `Authorization: Basic`.")] = None
     bearer_token: Annotated[str | None, Meta(description="Sent as `Authorization: Bearer`.")] = None
 
@@ -77,11 +92,11 @@ class Curl(EffectModule[CurlArgs]):
 
     app_id = "curl"
     docs = (
-        "Makes an HTTP call. Any answer is a success, whatever its status code: filter on "
-        "`$prev.<ref>.statusCode`. No answer fails the step, a timeout with the code `TIMEOUT`. A call other than GET "
-        "carries the header `Idempotency-Key`, the same on every attempt, unless `headers` sets one. Only public "
-        "addresses can be reached, and what `HEADRACE_OUTBOUND_ALLOW` names. Header names in the output are "
-        "lower-case; `set-cookie` is a list."
+        "Makes an HTTP call. Any answer is a success, whatever its status code: filter on `$prev.<ref>.statusCode`, or "
+        "have `failOnStatus` fail the step. No answer fails it, a timeout with the code `TIMEOUT`. A call that may "
+        "change something carries the header `Idempotency-Key`, the same on every attempt, unless `headers` sets one. "
+        "Only public addresses can be reached, and what `HEADRACE_OUTBOUND_ALLOW` names. Header names in the output "
+        "are lower-case; `set-cookie` is a list."
     )
     Args = CurlArgs
     args_example = {
@@ -100,13 +115,13 @@ class Curl(EffectModule[CurlArgs]):
 
     async def run(self, args: CurlArgs, step: Step, services: Services) -> dict[str, Any]:
         """Return status code, body, headers and duration in milliseconds."""
-        url = url_of(self.app_id, args.url)
+        url = url_of(self.app_id, args.url, args.query)
         data, content_type = _payload(args)
         credentials = Credentials(args.basic_auth, args.bearer_token)
         headers = headers_to_send(self.app_id, args.headers, url, credentials)
         if content_type:
             headers.setdefault("Content-Type", content_type)
-        if args.method != "GET":
+        if args.method not in SAFE_METHODS:
             headers.setdefault("Idempotency-Key", step.idempotency_key)
         timeout_s = args.timeout or TIMEOUT_S_DEFAULT
         started_s = services.monotonic_s()
@@ -125,6 +140,8 @@ class Curl(EffectModule[CurlArgs]):
                 content = await read_bounded(response, origin_of(url))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise failure_of(error, f"{args.method} {origin_of(url)}", timeout_s=timeout_s) from error
+        if args.fail_on_status and response.status >= 400:
+            raise refused(self.app_id, origin_of(url), response.status)
         return {
             "statusCode": response.status,
             "body": body_of(content, response, args.response_type),
@@ -133,8 +150,15 @@ class Curl(EffectModule[CurlArgs]):
         }
 
 
-def url_of(app_id: str, text: str) -> URL:
-    """Return an address that can be called. Raises ModuleFailed, which does not repeat it."""
+def refused(app_id: str, origin: str, status: int) -> ModuleFailed:
+    """Return the failure of a step whose call was answered with this status; final when a repeat cannot help."""
+    return ModuleFailed(
+        f"{app_id}: {origin} answered with status {status}", final=status not in PASSING_STATUSES
+    )
+
+
+def url_of(app_id: str, text: str, query: dict[str, Any]) -> URL:
+    """Return an address that can be called, these parameters added. Raises ModuleFailed, which does not repeat it."""
     if len(text) > URL_CHARS_MAX:
         raise ModuleFailed(f"{app_id}: a url has at most {URL_CHARS_MAX} characters", final=True)
     try:
@@ -145,6 +169,11 @@ def url_of(app_id: str, text: str) -> URL:
         raise ModuleFailed(f"{app_id}: the url cannot be read", final=True) from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ModuleFailed(f"{app_id}: the url needs http:// or https:// and a host", final=True)
+    url = url.extend_query(_pairs(query)) if query else url
+    if len(str(url)) > URL_CHARS_MAX:
+        raise ModuleFailed(
+            f"{app_id}: a url with its query has at most {URL_CHARS_MAX} characters", final=True
+        )
     return url
 
 
@@ -153,7 +182,7 @@ def _payload(args: CurlArgs) -> tuple[bytes | None, str | None]:
     if args.body_form is not None:
         if args.body is not None:
             raise ModuleFailed("curl: give body or bodyForm, not both", final=True)
-        return urlencode(_form_fields(args.body_form)).encode(), "application/x-www-form-urlencoded"
+        return urlencode(_pairs(args.body_form, null="")).encode(), "application/x-www-form-urlencoded"
     if args.body is None:
         return None, None
     if isinstance(args.body, str):
@@ -161,11 +190,13 @@ def _payload(args: CurlArgs) -> tuple[bytes | None, str | None]:
     return msgspec.json.encode(args.body), "application/json"
 
 
-def _form_fields(form: dict[str, Any]) -> list[tuple[str, str]]:
+def _pairs(fields: dict[str, Any], *, null: str | None = None) -> list[tuple[str, str]]:
+    """Return names and texts, a list as its name repeated; `null` is what stands for null, None: nothing."""
     return [
-        (name, text_of(value))
-        for name, values in form.items()
+        (name, text_of(value) if value is not None else null or "")
+        for name, values in fields.items()
         for value in (values if isinstance(values, list) else [values])
+        if value is not None or null is not None
     ]
 
 

@@ -22,6 +22,9 @@ class CsvParseArgs(Struct, frozen=True, kw_only=True):
     input: Annotated[str, Meta(description="CSV text.")]
     delimiter: Delimiter = ","
     header: Annotated[bool, Meta(description="Whether the first row names the columns.")] = True
+    columns: Annotated[
+        list[str] | None, Meta(description="Names of the columns, in place of those of a header.")
+    ] = None
 
 
 class CsvParse(PureModule[CsvParseArgs]):
@@ -30,8 +33,8 @@ class CsvParse(PureModule[CsvParseArgs]):
     app_id = "csv-parse"
     isolated = True
     docs = (
-        "Reads CSV. With a header each row is an object, a missing cell null; without, a list. Cells are text; "
-        f"empty lines are left out. At most {ROWS_MAX:,} rows."
+        "Reads CSV. With a header or `columns` each row is an object, a missing cell null; without, a list. Cells are "
+        f"text; empty lines are left out. At most {ROWS_MAX:,} rows."
     )
     Args = CsvParseArgs
     args_example = {"input": 'sku,title\r\nA-1,"Tea, green"\r\nB-2,Cake\r\n'}
@@ -44,9 +47,10 @@ class CsvParse(PureModule[CsvParseArgs]):
     def evaluate(self, args: CsvParseArgs, step: Step) -> dict[str, Any]:
         """Return rows, columns and count. Raises ModuleFailed for broken quoting or more cells than columns."""
         lines = _lines(args)
-        if not args.header:
+        if not args.header and args.columns is None:
             return {"rows": lines, "columns": [], "count": len(lines)}
-        columns = lines.pop(0) if lines else []
+        named = lines.pop(0) if lines and args.header else []
+        columns = named if args.columns is None else args.columns
         if len(set(columns)) < len(columns):
             raise ModuleFailed("csv-parse: two columns have the same name", final=True)
         rows = [_row(columns, cells, number) for number, cells in enumerate(lines, 1)]

@@ -2,9 +2,9 @@
 
 import binascii
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from typing import Annotated, Any, Literal
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from msgspec import Meta, Struct
 
@@ -25,19 +25,28 @@ class TextArgs(Struct, frozen=True, kw_only=True):
     input: Annotated[str, Meta(description="The text.")]
 
 
-class Base64Encode(PureModule[TextArgs]):
+class Base64EncodeArgs(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Args of `base64-encode`."""
+
+    input: Annotated[str, Meta(description="The text.")]
+    url_safe: Annotated[bool, Meta(description="With `-` and `_`, and without padding.")] = False
+
+
+class Base64Encode(PureModule[Base64EncodeArgs]):
     """Text to base64."""
 
     app_id = "base64-encode"
     isolated = True
     docs = "Encodes text, as UTF-8, in base64."
-    Args = TextArgs
+    Args = Base64EncodeArgs
     args_example = {"input": "Grüße"}
     out_example = {"result": "R3LDvMOfZQ=="}
 
-    def evaluate(self, args: TextArgs, step: Step) -> dict[str, str]:
-        """Return the base64 text (RFC 4648 section 4)."""
-        return {"result": b64encode(args.input.encode()).decode()}
+    def evaluate(self, args: Base64EncodeArgs, step: Step) -> dict[str, str]:
+        """Return the base64 text (RFC 4648 sections 4 and 5)."""
+        content = args.input.encode()
+        encoded = urlsafe_b64encode(content).rstrip(b"=") if args.url_safe else b64encode(content)
+        return {"result": encoded.decode()}
 
 
 class Base64Decode(PureModule[TextArgs]):
@@ -63,37 +72,50 @@ class Base64Decode(PureModule[TextArgs]):
             raise ModuleFailed("base64-decode: input does not hold UTF-8 text", final=True) from error
 
 
-class UrlEncode(PureModule[TextArgs]):
+class UrlArgs(Struct, frozen=True, kw_only=True):
+    """Args of `url-encode` and `url-decode`."""
+
+    input: Annotated[str, Meta(description="The text.")]
+    style: Annotated[
+        Literal["form", "component"],
+        Meta(
+            description="`form`: a space is `+`; `component`, for paths and what lies in them: a space is `%20`."
+        ),
+    ] = "form"
+
+
+class UrlEncode(PureModule[UrlArgs]):
     """Text for a URL's query."""
 
     app_id = "url-encode"
     isolated = True
     docs = "Encodes text for a query or a form: a space becomes `+`, `&` becomes `%26`."
-    Args = TextArgs
+    Args = UrlArgs
     args_example = {"input": "salt & pepper"}
     out_example = {"result": "salt+%26+pepper"}
 
-    def evaluate(self, args: TextArgs, step: Step) -> dict[str, str]:
+    def evaluate(self, args: UrlArgs, step: Step) -> dict[str, str]:
         """Return the encoded text."""
-        return {"result": quote_plus(args.input)}
+        return {"result": quote_plus(args.input) if args.style == "form" else quote(args.input, safe="")}
 
 
-class UrlDecode(PureModule[TextArgs]):
+class UrlDecode(PureModule[UrlArgs]):
     """Text from a URL's query."""
 
     app_id = "url-decode"
     isolated = True
     docs = "Decodes text of a query or a form: `+` becomes a space, `%26` becomes `&`."
-    Args = TextArgs
+    Args = UrlArgs
     args_example = {"input": "salt+%26+pepper"}
     out_example = {"result": "salt & pepper"}
 
-    def evaluate(self, args: TextArgs, step: Step) -> dict[str, str]:
+    def evaluate(self, args: UrlArgs, step: Step) -> dict[str, str]:
         """Return the text. Raises ModuleFailed for a `%` without two hex digits, or bytes that are no UTF-8."""
         if _BAD_ESCAPE.search(args.input):
             raise ModuleFailed("url-decode: a % in input is not followed by two hex digits", final=True)
         try:
-            return {"result": unquote_plus(args.input, errors="strict")}
+            decode = unquote_plus if args.style == "form" else unquote
+            return {"result": decode(args.input, errors="strict")}
         except UnicodeDecodeError as error:
             raise ModuleFailed("url-decode: input does not hold UTF-8 text", final=True) from error
 
@@ -109,6 +131,14 @@ class RegexArgs(Struct, frozen=True, kw_only=True):
     replacement: Annotated[
         str, Meta(description="For `replace`: `$1` or `${name}` is a group, `$$` a dollar sign.")
     ] = ""
+    flags: Annotated[
+        str,
+        Meta(
+            pattern="^[imsU]*$",
+            description="`i` ignores case, `m` lets `^` and `$` match at lines, `s` lets `.` match line ends, "
+            "`U` makes repeats lazy.",
+        ),
+    ] = ""
 
 
 class Regex(PureModule[RegexArgs]):
@@ -118,7 +148,8 @@ class Regex(PureModule[RegexArgs]):
     isolated = True
     docs = (
         "Applies a regular expression in linear time (RE2: no look-around, no back-references). `match` gives "
-        "`{matched, found}`, `find` `{match, groups, found}`, `findAll` `{matches, found, count}`, `replace` "
+        "`{matched, found}`, `find` `{match, groups, found}` and, when groups have names, `named`, `findAll` "
+        "`{matches, found, count}` and, when there are groups, `groups` with those of each match, `replace` "
         "`{result, found}`, `split` `{parts, count}`."
     )
     Args = RegexArgs
@@ -127,7 +158,7 @@ class Regex(PureModule[RegexArgs]):
 
     def evaluate(self, args: RegexArgs, step: Step) -> dict[str, Any]:
         """Return what the operation finds. Raises ModuleFailed for a bad pattern or too many matches."""
-        pattern = pattern_of(args.pattern)
+        pattern = pattern_of(f"(?{args.flags}){args.pattern}" if args.flags else args.pattern)
         match args.operation:
             case "match":
                 found = pattern.search(args.input) is not None
@@ -135,8 +166,7 @@ class Regex(PureModule[RegexArgs]):
             case "find":
                 return _find(pattern, args.input)
             case "findAll":
-                matches = [match.group(0) for match in _matches(pattern, args.input)]
-                return {"matches": matches, "found": bool(matches), "count": len(matches)}
+                return _find_all(pattern, args.input)
             case "replace":
                 return _replace(pattern, args.input, args.replacement)
             case "split":
@@ -157,7 +187,16 @@ def _find(pattern: Any, text: str) -> dict[str, Any]:
     match = pattern.search(text)
     if match is None:
         return {"match": None, "groups": [], "found": False}
-    return {"match": match.group(0), "groups": list(match.groups()), "found": True}
+    found = {"match": match.group(0), "groups": list(match.groups()), "found": True}
+    named = {name: match.group(name) for name in pattern.groupindex}
+    return {**found, "named": named} if named else found
+
+
+def _find_all(pattern: Any, text: str) -> dict[str, Any]:
+    found = _matches(pattern, text)
+    matches = [match.group(0) for match in found]
+    out = {"matches": matches, "found": bool(matches), "count": len(matches)}
+    return {**out, "groups": [list(match.groups()) for match in found]} if pattern.groups else out
 
 
 def _replace(pattern: Any, text: str, replacement: str) -> dict[str, Any]:

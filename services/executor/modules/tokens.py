@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import jwt
 import msgspec
-from jwt.algorithms import get_default_algorithms
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from jwt.algorithms import ECAlgorithm, get_default_algorithms
+from jwt.utils import der_to_raw_signature
 from msgspec import Meta, Struct
 
 from services.executor.modules.contract import Module, ModuleFailed, PureModule, Step
@@ -19,8 +21,10 @@ LEEWAY_S_MAX = 3600
 
 _ALGORITHMS = get_default_algorithms()
 
-# ES256 and PS256 draw a random number for each signature, so a pure module offers them for checking only.
-SignAlgorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"]
+# PS256 draws a random number for each signature, so a pure module offers it for checking only. ES256 need not.
+SignAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"
+]
 VerifyAlgorithm = Literal[
     "HS256",
     "HS384",
@@ -86,10 +90,20 @@ class JwtSign(PureModule[JwtSignArgs]):
             claims["exp"] = issued_s + args.expires_in
         header = {**args.header, "alg": args.algorithm, "typ": args.header.get("typ", "JWT")}
         signed = f"{_part(header)}.{_part(claims)}"
-        signature = _ALGORITHMS[args.algorithm].sign(
-            signed.encode(), _key("jwt-sign", args.algorithm, args.key)
-        )
+        signature = _signature(signed.encode(), args)
         return {"token": f"{signed}.{_unpadded(signature)}"}
+
+
+def _signature(signed: bytes, args: JwtSignArgs) -> bytes:
+    key, algorithm = _key("jwt-sign", args.algorithm, args.key), _ALGORITHMS[args.algorithm]
+    if not isinstance(key, bytes) and not hasattr(key, "sign"):
+        raise ModuleFailed(f"jwt-sign: {args.algorithm} signs with a private key", final=True)
+    if isinstance(key, EllipticCurvePrivateKey):
+        assert isinstance(algorithm, ECAlgorithm)
+        # The same message and key give the same signature (RFC 6979).
+        der = key.sign(signed, ECDSA(algorithm.hash_alg(), deterministic_signing=True))
+        return der_to_raw_signature(der, key.curve)
+    return algorithm.sign(signed, key)
 
 
 class JwtVerifyArgs(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from services.executor.modules import catalogue
 from services.executor.modules.contract import (
@@ -75,6 +76,25 @@ def test_every_module_can_be_announced_and_describes_each_arg(module: Module[Any
     described = [schema.get("description") for schema in announced.args_schema["properties"].values()]
     assert announced == info(module)
     assert all(described)
+
+
+@pytest.mark.parametrize("module", MODULES.all(), ids=lambda module: str(module.app_id))
+def test_the_schema_of_a_modules_args_says_what_is_taken(module: Module[Any]) -> None:
+    described = info(module).args_schema
+    schema = Draft202012Validator(described)
+    schema.check_schema(described)
+    assert schema.is_valid(module.args_example)
+    for name in described["properties"]:
+        for value in (None, True, -7, 0, 2, 0.5, "", "text", [], [None], {}, {"a": None}):
+            args = {**module.args_example, name: value}
+            if schema.is_valid(args):
+                decode_args(module, args)  # what the schema allows is taken
+        left = {other: value for other, value in module.args_example.items() if other != name}
+        if name in described.get("required", ()):
+            with pytest.raises(ModuleFailed, match=f"missing required field `{name}`"):
+                decode_args(module, left)
+        else:
+            decode_args(module, left)
 
 
 def test_the_page_of_modules_is_what_the_modules_say() -> None:

@@ -172,8 +172,8 @@ def test_the_same_text_is_never_encrypted_alike() -> None:
     ("key", "encoding", "sentence"),
     [
         ("5ec4e7", "hex", "the key has 3 bytes; AES takes 16, 24 or 32"),
-        ("secret", "hex", "the key is not hex"),
-        ("secret", "base64", "the key is not base64"),
+        ("secret", "hex", "arg key is not hex"),
+        ("secret", "base64", "arg key is not base64"),
     ],
 )
 def test_a_key_that_is_none_fails_without_being_shown(key: str, encoding: str, sentence: str) -> None:
