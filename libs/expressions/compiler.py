@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from libs.expressions.errors import ExpressionError, Fault
-from libs.expressions.functions import FUNCTIONS, Function
+from libs.expressions.function import Function
+from libs.expressions.functions import FUNCTIONS
 from libs.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
 from libs.expressions.objects import MEMBERS, SCOPELESS
 from libs.expressions.scope import VIRTUAL_FIELDS, Frame, StepView

@@ -1,8 +1,9 @@
 """Dates as text: RFC 3339 in and out, and Go's reference-time layouts (`2006-01-02`), always in UTC."""
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -48,6 +49,14 @@ def add_days(moment: datetime, days: float) -> datetime:
         return moment + timedelta(days=days)
     except OverflowError as error:
         raise Fault("the date is not in the calendar") from error
+
+
+def add_months(moment: datetime, months: int) -> datetime:
+    """The same day and time so many months later, the last day of a month that has no such day."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    if not MINYEAR <= year <= MAXYEAR:
+        raise Fault("the date is not in the calendar")
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
 
 
 def format_date(layout: str, moment: datetime) -> str:

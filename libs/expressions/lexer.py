@@ -5,6 +5,7 @@ from typing import Literal as OneOf
 from typing import NamedTuple
 
 from libs.expressions.errors import ExpressionError
+from libs.expressions.hints import for_sign
 from libs.expressions.limits import EXPRESSION_CHARS_MAX
 
 Kind = OneOf["number", "string", "name", "object", "field", "mark", "end"]
@@ -109,7 +110,7 @@ def _tokens(text: str, at: int) -> list[Token]:
 def _objection(text: str, at: int) -> str:
     if text[at] in "\"'`":
         return "the string is not closed"
-    return f"unexpected {text[at]!r}"
+    return for_sign(text, at) or f"unexpected {text[at]!r}"
 
 
 def _string(quoted: str, at: int, text: str) -> str:

@@ -6,19 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from libs.expressions import draws
-from libs.expressions.dates import add_days, date_of, format_date, rfc3339
+from libs.expressions.dates import add_days, add_months, date_of, format_date, rfc3339
 from libs.expressions.errors import Fault, NeedsValue
-from libs.expressions.functions import (
-    Function,
-    from_json,
-    number,
-    paid,
-    text,
-    to_json,
-    url_encode,
-    whole,
-)
+from libs.expressions.function import Function, number, paid, text, whole
 from libs.expressions.scope import Frame
+from libs.expressions.texts import base64_decode, from_json, to_json, url_decode, url_encode
+
+_SECONDS = {"addDays": 86_400, "addHours": 3_600, "addMinutes": 60, "addSeconds": 1}
 
 
 def _moment(frame: Frame, given: tuple[Any, ...]) -> datetime:
@@ -38,8 +32,17 @@ def _date_unix(frame: Frame, *date: Any) -> int:
     return int(_moment(frame, date).timestamp() // 1)
 
 
-def _date_add_days(frame: Frame, days: Any, *date: Any) -> str:
-    return rfc3339(add_days(_moment(frame, date), number("$date.addDays", days)))
+def _date_adder(member: str) -> Callable[..., str]:
+    days = _SECONDS[member] / _SECONDS["addDays"]
+
+    def later(frame: Frame, count: Any, *date: Any) -> str:
+        return rfc3339(add_days(_moment(frame, date), number(f"$date.{member}", count) * days))
+
+    return later
+
+
+def _date_add_months(frame: Frame, months: Any, *date: Any) -> str:
+    return rfc3339(add_months(_moment(frame, date), whole("$date.addMonths", months)))
 
 
 def _rand_int(_: Frame, seed: str, low: Any, high: Any) -> int:
@@ -80,13 +83,16 @@ MEMBERS: dict[str, Function] = {
     "$date.now": Function(_date_now, 0, 0, "last"),
     "$date.format": Function(_date_format, 1, 2, "last"),
     "$date.unix": Function(_date_unix, 0, 1, "last"),
-    "$date.addDays": Function(_date_add_days, 1, 2, "last"),
+    **{f"$date.{member}": Function(_date_adder(member), 1, 2, "last") for member in _SECONDS},
+    "$date.addMonths": Function(_date_add_months, 1, 2, "last"),
     "$rand.uuid": Function(lambda _, seed: draws.uuid(seed), 0, 0, "last", seeded=True),
     "$rand.cuid": Function(lambda _, seed: draws.cuid(seed), 0, 0, "last", seeded=True),
     "$rand.int": Function(_rand_int, 2, 2, "last", seeded=True),
     "$rand.string": Function(_rand_string, 1, 1, "last", seeded=True),
     "$q.urlencode": Function(url_encode, 1, 1, "last"),
+    "$q.urldecode": Function(url_decode, 1, 1, "last"),
     "$q.base64": Function(_base64, 1, 1, "last"),
+    "$q.base64decode": Function(base64_decode, 1, 1, "last"),
     "$q.jsonStringify": Function(to_json, 1, 1, "last"),
     "$q.jsonParse": Function(from_json, 1, 1, "last"),
     "$kv.get": Function(_kv_reader("get"), 1, 1, "last"),

@@ -12,7 +12,9 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from libs.expressions.errors import ExpressionError, Fault
-from libs.expressions.functions import FUNCTIONS, Function
+from libs.expressions.function import Function
+from libs.expressions.functions import FUNCTIONS
+from libs.expressions.hints import for_name, for_sign
 from libs.expressions.lexer import Token
 from libs.expressions.limits import EXPRESSION_DEPTH_MAX, NUMBER_CHARS_MAX
 from libs.expressions.nodes import Call, Dot, Literal, Node, Path, Prev, Variable
@@ -164,6 +166,8 @@ class Parser:
             self._fail(f"parentheses nest at most {EXPRESSION_DEPTH_MAX} deep", token)
         node = self.pipeline()
         if not self.takes("mark", ")"):
+            if self.token.text == ",":
+                self._unexpected(self.token)
             self._fail("the parenthesis is not closed", token)
         self._nesting -= 1
         return node
@@ -263,13 +267,19 @@ class Parser:
     def _unknown(self, name: str, known: Iterable[str], token: Token, what: str) -> NoReturn:
         if name in _KEYWORDS:
             self._fail(f"{name} belongs to the template module; use ternary here", token)
-        near = get_close_matches(name, list(known), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        meant = for_name(name) or next(iter(get_close_matches(name, list(known), 1)), "")
+        hint = f"; did you mean {meant}?" if meant else ""
         self._fail(f"there is no {what} {name[:40]}{hint}", token)
 
     def _unexpected(self, token: Token) -> NoReturn:
         if token.kind == "end":
             self._fail("the expression ends too early", token)
+        if token.text == ",":
+            self._fail("arguments stand one behind the other, without commas", token)
+        doubled = self._text[token.at - 1 : token.at + 1] == "||"
+        operator = for_sign(self._text, token.at - doubled) if doubled or token.text == "=" else ""
+        if operator:
+            self._fail(operator, token)
         self._fail(f"unexpected {token.text[:40]!r}", token)
 
     def _fail(self, message: str, token: Token) -> NoReturn:

@@ -18,7 +18,8 @@ from libs.expressions import (
     render_go_template,
     unparse,
 )
-from libs.expressions.functions import FUNCTIONS, Function
+from libs.expressions.function import Function
+from libs.expressions.functions import FUNCTIONS
 from libs.expressions.nodes import Node
 from libs.expressions.objects import MEMBERS
 
