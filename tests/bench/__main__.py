@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from tests.bench import processes, profiles, report, starts
+from tests.bench import parts, processes, profiles, report, starts
 from tests.bench.measure import Bench, Bounds
 from tests.bench.origin import origin
 from tests.bench.scenarios import SCENARIOS
@@ -110,6 +110,7 @@ async def _run(home: Path, arguments: argparse.Namespace) -> report.Report:
         at_rest_cpu_ms_per_s=at_rest,
         peak_mib=memory,
         settings=settings,
+        parts_us=parts.costs_us(),
     )
     print(report.tail(measured))
     if arguments.markdown:

@@ -39,6 +39,7 @@ class Report(msgspec.Struct, kw_only=True):
     at_rest_cpu_ms_per_s: dict[str, float]
     peak_mib: dict[str, float]
     settings: dict[str, str]
+    parts_us: dict[str, float]
 
 
 def machine(fsync_ms: float) -> Machine:
@@ -98,6 +99,8 @@ def tail(report: Report) -> str:
         f"warm home: {_start(report.warm)}",
         f"CPU at rest in ms per second: {_listed(report.at_rest_cpu_ms_per_s)}",
         f"peak memory in MiB: {_listed(report.peak_mib)}",
+        "CPU microseconds of the parts of a step:",
+        *(f"  {cost:>6.1f}  {name}" for name, cost in report.parts_us.items()),
     ]
     if report.skipped:
         lines.append(f"not measured, the time was over: {', '.join(report.skipped)}")
