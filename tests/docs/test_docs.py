@@ -66,6 +66,40 @@ def test_the_calls_of_a_page_work(page: str, first_start: RunningSystem, tmp_pat
         assert different(expected, json.loads(said[number].splitlines()[-1])) == []
 
 
+@pytest.mark.slow
+def test_the_flows_of_the_page_do_what_it_says(first_start: RunningSystem, tmp_path: Path) -> None:
+    (tmp_path / ".headrace").symlink_to(first_start.home)
+    shell = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+    def said(script: str, given: str = "") -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=shell,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=PAGE_S_MAX,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), f"{script}{given}{done.stdout}"
+        return done.stdout
+
+    said("headrace login")
+    answers = ""
+    for block in pages.blocks("docs/flows.md"):
+        if "flow" in block.marks:
+            said("headrace flow apply -f -", block.text)
+        elif "run" in block.marks:
+            answers = said(block.text)
+        elif "expect" in block.marks:
+            last = answers.strip().rpartition("\n}\n")[2]
+            assert different(json.loads(block.text), json.loads(last)) == [], block.text
+
+
 def expectations(page: str) -> list[tuple[int, Any]]:
     """Return the shapes on a page, each with the number of the `run` block that it follows."""
     found, number = [], -1
