@@ -200,6 +200,12 @@ _PARTS = {
     "noun": "What it is about, such as `flow`",
 }
 
+_DESCRIPTION = (
+    "Live events over HTTP, and the log that they come from. The bus is told in docs/bus.md. Not told here, "
+    "for they have ports of their own: the MCP server for agents (HEADRACE_MCP_PORT, 4445, path /mcp; docs/mcp.md), "
+    "and the WebSocket channels (HEADRACE_CHANNEL_PORTS, 7701-7799), whose messages are the args and outputs of flows."
+)
+
 
 def document() -> Json:
     """Return the document, as JSON."""
@@ -216,7 +222,7 @@ def document() -> Json:
         "info": {
             "title": "Headrace, as it happens",
             "version": VERSION,
-            "description": "Live events over HTTP, and the log that they come from. The bus is told in docs/bus.md.",
+            "description": _DESCRIPTION,
         },
         "servers": {
             "api": {"host": "127.0.0.1:4454", "protocol": "http", "description": "A gateway"},

@@ -40,7 +40,9 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _DESCRIPTION = (
     "Workflows as event streams. A body is a JSON object, whatever its Content-Type says. Times are RFC 3339 in UTC, "
     "durations are milliseconds. The header Headrace-Sequence of an answer tells how far into the log it reaches; "
-    "send it back to another gateway to read your own writes there."
+    "send it back to another gateway to read your own writes there. "
+    "Two things have ports of their own: the MCP server, which offers flows to agents as tools (HEADRACE_MCP_PORT, "
+    "4445, path /mcp), and each HTTP or WebSocket channel (its `port`, out of HEADRACE_CHANNEL_PORTS, 7701-7799)."
 )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
@@ -17,7 +17,7 @@ from tests.faults.load import (
     events_by_play,
     start_plays,
 )
-from tests.fixtures.system import running_system
+from tests.fixtures.system import RunningSystem, running_system
 
 PLAYS = 500
 KILL_AFTER = 100
@@ -58,25 +58,30 @@ class Watcher:
         return sum(frame["type"] in {"play:completed", "play:failed"} for frame in self.frames)
 
 
+@pytest.fixture(scope="module")
+def quick() -> Iterator[RunningSystem]:
+    """A system that is whole again when each of these tests has seen its plays end."""
+    with running_system(environ=QUICK) as system:
+        yield system
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("service", ["executor", "store", "gateway", "nats", "postgres"])
-async def test_a_killed_service_loses_no_play_and_doubles_none(service: str) -> None:
+async def test_a_killed_service_loses_no_play_and_doubles_none(quick: RunningSystem, service: str) -> None:
     """500 plays with an effect each; the service is killed while they run."""
-    async with Counted() as server:
-        with running_system(environ=QUICK) as system:
-            async with Api.logged_in(system) as api:
-                flow = await api.create_flow("Killed", *server.layers())
-                async with Watcher(api).watching() as watcher:
+    async with Counted() as server, Api.logged_in(quick.company()) as api:
+        flow = await api.create_flow("Killed", *server.layers())
+        async with Watcher(api).watching() as watcher:
 
-                    async def kill() -> None:
-                        await eventually(_at_least(server, KILL_AFTER))
-                        pid = system.kill(f"{service}-0")
-                        await asyncio.to_thread(system.wait_restarted, f"{service}-0", pid)
+            async def kill() -> None:
+                await eventually(_at_least(server, KILL_AFTER))
+                pid = quick.kill(f"{service}-0")
+                await asyncio.to_thread(quick.wait_restarted, f"{service}-0", pid)
 
-                    play_ids, _ = await asyncio.gather(start_plays(api, flow["id"], PLAYS), kill())
-                    await all_projected(api, flow["id"], PLAYS)
-                    await eventually(_all_seen(watcher), within_s=30)
-            events = await events_by_play(system)
+            play_ids, _ = await asyncio.gather(start_plays(api, flow["id"], PLAYS), kill())
+            await all_projected(api, flow["id"], PLAYS)
+            await eventually(_all_seen(watcher), within_s=30)
+        events = await events_by_play(quick)
     assert_each_ended_once(events, play_ids)
     assert set(server.calls) == {f"{play_id}:call" for play_id in play_ids}
     if service not in {"executor", "nats"}:

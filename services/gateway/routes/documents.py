@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from services.gateway import asyncapi, openapi
+from services.gateway.auth import COOKIE
 from services.gateway.operations import JSON, operation
 from services.gateway.routing import Call, Route
 
@@ -47,10 +48,14 @@ class DocumentRoutes:
         return web.Response(body=self._asyncapi_body, content_type=JSON, headers=HEADERS)
 
     @operation(str, media_type=HTML)
-    async def _page(self, _call: Call) -> web.Response:
+    async def _page(self, call: Call) -> web.Response:
         """Return the page that shows the HTTP API and tries it."""
         headers = {**HEADERS, "Content-Security-Policy": PAGE_POLICY}
-        return web.Response(body=self._page_body, content_type=HTML, charset="utf-8", headers=headers)
+        body = self._page_body
+        if COOKIE in call.request.cookies:
+            # Its scripts cannot see the cookie, and should not ask whose it is where there is none.
+            body = body.replace(b"<html ", b"<html data-session ", 1)
+        return web.Response(body=body, content_type=HTML, charset="utf-8", headers=headers)
 
     @functools.cached_property
     def _openapi_body(self) -> bytes:

@@ -19,6 +19,19 @@ async def test_anybody_may_read_the_documents(stranger: Api, name: str) -> None:
     assert await stranger.get(f"/{name}") == json.loads((FOLDER / name).read_text())
 
 
+@pytest.mark.parametrize(("cookies", "asks"), [({}, False), ({"sid": "some-session"}, True)])
+async def test_the_page_asks_who_somebody_is_only_if_they_sent_a_session(
+    gateway: App, cookies: dict[str, str], *, asks: bool
+) -> None:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        aiohttp.ClientSession(cookie_jar=jar, cookies=cookies) as client,
+        client.get(f"http://127.0.0.1:{gateway.port}/docs") as response,
+    ):
+        page = await response.text()
+    assert ('<html data-session lang="en">' in page) == asks
+
+
 async def test_the_page_is_one_small_file_that_asks_nobody_else(gateway: App) -> None:
     async with (
         aiohttp.ClientSession() as client,
