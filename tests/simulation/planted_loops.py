@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from libs.common.messages import play as m
 from services.executor import play_commands, play_levels
 from services.executor.attempts import Attempts
@@ -47,14 +49,18 @@ def _gathered_as_they_end(loop: Any) -> None:
 _end_batch = play_levels._end_batch
 
 
-def _name_of_all_items(self: Attempts, step: Any) -> str:
+_call = Attempts._call
+
+
+def _one_key_for_all_items(self: Attempts, step: Any, *more: Any) -> Any:
     """Override 2: all items of a step share one idempotency key."""
-    return f"{self._key.play_id}:{step.ref}"
+    key = f"{self._key.play_id}:{step.ref}"
+    return msgspec.structs.replace(_call(self, step, *more), idempotency_key=key)
 
 
 LOOPS: dict[str, tuple[str, Planted]] = {
     "17.1 items given up by a take-over": ("loops", swap(play_commands, "_take_over", _items_given_up)),
     "17.1 an item gathered twice": ("loops", swap(play_levels, "_end_batch", _gathered_twice)),
     "17.1 items gathered as they end": ("loops", swap(play_levels, "_end_batch", _gathered_as_they_end)),
-    "17.1 one key for all items": ("loops", swap(Attempts, "name", _name_of_all_items)),
+    "17.1 one key for all items": ("loops", swap(Attempts, "_call", _one_key_for_all_items)),
 }
