@@ -25,6 +25,8 @@ from services.scheduler.schedule_log import Encoded, Known, fire_id
 from tests.simulation.clockwork import EPOCH, Process, SimLoop
 
 ACK_WAIT_S = 3.0
+# How often the server looks for what is due: ten times what a message takes, and most of the cost of a world.
+LOOK_S = 0.1
 TIMER_LAG_S_MAX = 0.3
 TURNS_MAX = 3_000_000
 COMPANY = derived_id("simulated company")
@@ -258,7 +260,7 @@ class World:
 
     async def _drive(self) -> None:
         while not self._stopping:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
             self.server.fire_due()
             if self.loop.time() < self.server.outage_until:
                 continue
