@@ -17,14 +17,20 @@ from libs.expressions.values import (
 )
 
 
-def _items(frame: Frame, name: str, value: Any) -> list[Any]:
-    """The list that an argument is, a copy of it paid for; null is an empty one."""
+def _list_of(name: str, value: Any) -> list[Any]:
+    """The list that an argument is; null is an empty one."""
     if value is None:
         return []
     if not isinstance(value, list):
         raise Fault(f"{name} needs a list, not {kind_of(value)}")
-    frame.spend(len(value) * ITEM_WORK_BYTES)
     return value
+
+
+def _items(frame: Frame, name: str, value: Any) -> list[Any]:
+    """The list that an argument is, a copy of it paid for."""
+    items = _list_of(name, value)
+    frame.spend(len(items) * ITEM_WORK_BYTES)
+    return items
 
 
 def _fields(frame: Frame, name: str, value: Any) -> dict[str, Any]:
@@ -68,13 +74,13 @@ def _slice(frame: Frame, value: Any, start: Any = 0, end: Any = None) -> Any:
     return part
 
 
-def _first(frame: Frame, value: Any) -> Any:
-    items = _items(frame, "first", value)
+def _first(_: Frame, value: Any) -> Any:
+    items = _list_of("first", value)
     return items[0] if items else None
 
 
-def _last(frame: Frame, value: Any) -> Any:
-    items = _items(frame, "last", value)
+def _last(_: Frame, value: Any) -> Any:
+    items = _list_of("last", value)
     return items[-1] if items else None
 
 

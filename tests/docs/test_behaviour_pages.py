@@ -9,6 +9,7 @@ import pytest
 from tests.docs import pages
 
 FOLDER = "docs/behaviour"
+FOLDERS = ("tests/e2e", "tests/faults")
 INDEX = f"{FOLDER}/README.md"
 _OF_A_SECTION = re.compile(r"test_(?:section_)?(\d+)_")
 
@@ -24,7 +25,8 @@ def proofs() -> frozenset[str]:
     """Return the tests over HTTP as `file.function`."""
     return frozenset(
         f"{path.stem}.{node.name}"
-        for path in (pages.ROOT / "tests/e2e").glob("test_*.py")
+        for folder in FOLDERS
+        for path in (pages.ROOT / folder).glob("test_*.py")
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     )
