@@ -12,20 +12,26 @@ from libs.common.subjects import PlayKey
 from libs.expressions import NeedsValue, Scope
 from services.executor import steps
 from services.executor.journal import Journal
-from services.executor.masking import masked
+from services.executor.masking import SHOWN_CODE, masked_error, masked_value, read_by, veiled
 from services.executor.modules.contract import Step as Call
 from services.executor.parts import Parts
 from services.executor.plan import Plan, Step
 from services.executor.play import run_of
 from services.executor.play_levels import LayerRun, collected_at
 from services.executor.play_outcomes import failure, gated, skipped, started, waiting
-from services.executor.readings import Need, Readings, conflict_of, inherits
+from services.executor.readings import Need, Reading, Readings, conflict_of, inherits
 
 # A pure step that took longer than this ended at a time of its own; shorter ones share the time of their turn.
 TURN_S = 0.001
 # A step that waits for one of these has not passed its filters yet.
 _BEFORE_GATES = frozenset({"defer", "kv-filters"})
 _WITH_OUTPUT = (steps.Done, steps.Iterates)
+
+
+SHOWN = (
+    "{app_id}: arg {arg} reads a secret KV entry, which would stand in the play's history; read it in the step that "
+    "uses it, compare it in a filter or a router, or let a called flow read it itself"
+)
 
 
 class Attempts:
@@ -66,6 +72,11 @@ class Attempts:
                 return self._need(step, args, now, in_filters=False)
             self.settle(step, args, now)
             return None
+        if read.secret_keys:
+            refused = self._fenced(step, args, scope, read)
+            if refused is not None:
+                self.settle(step, refused, now)
+                return None
         if step.pure:
             self._evaluate(step, self._call(step, run, now, scope.seed), args, now)
             return None
@@ -91,8 +102,8 @@ class Attempts:
         if not self.readings:
             return steps.event_of(outcome, step, play, now)
         read = self.readings.of(step.name)
-        if isinstance(outcome, steps.Failed) and read.secrets:
-            outcome = outcome._replace(error=masked(outcome.error, read.secrets))
+        if read.secret_keys:
+            outcome = _masked(outcome, read)
         event = steps.event_of(outcome, step, play, now)
         if isinstance(event, m.LayerRetrying):
             if step.pure and read.sealed:
@@ -108,6 +119,7 @@ class Attempts:
 
     def _call(self, step: Step, run: LayerRun | None, now: datetime, seed: str) -> Call:
         play, flow, sources = self._journal.play, self._plan.flow, step.place.sources
+        read = self.readings.of(step.name)
         return Call(
             company_id=self._key.company_id,
             flow_id=self._key.flow_id,
@@ -121,10 +133,25 @@ class Attempts:
             group_id=flow.group_id,
             kv_inherit=self._inherits,
             kv_conflict=self._conflict,
-            secrets=self.readings.of(step.name).secrets,
+            secrets=read.secrets,
+            secret_args=read.secret_args,
             seed=seed,
             collected=collected_at(play, step.iteration, sources) if sources else (),
         )
+
+    def _fenced(self, step: Step, args: dict[str, Any], scope: Scope, read: Reading) -> steps.Failed | None:
+        """Refuse args that read a secret and stand in the output; veil those that only people read (ADR 38)."""
+        module, given = self._parts.registry.get(step.layer.app_id), step.layer.args
+        if module is None:
+            return None
+        keys, raw = read.secret_keys, module.raw_args
+        shown = read_by(module.shown(given), scope, keys, raw)
+        if shown:
+            return steps.Failed(SHOWN.format(app_id=module.app_id, arg=min(shown)), SHOWN_CODE, final=True)
+        read.secret_args = frozenset(read_by(given, scope, keys, raw))
+        for name in module.veiled_args & read.secret_args:
+            args[name] = veiled(name, given[name], scope, keys)
+        return None
 
     def _need(self, step: Step, error: NeedsValue, now: datetime, *, in_filters: bool) -> Need | None:
         need = self.readings.need(step.name, step, error, in_filters=in_filters)
@@ -170,3 +197,18 @@ class Attempts:
         took_s = clock.monotonic_s() - began
         metrics.STEP_SECONDS.observe((app_id, type(outcome).__name__), took_s)
         self.settle(step, outcome, now if took_s < TURN_S else self._now())
+
+
+def _masked(outcome: steps.Outcome, read: Reading) -> steps.Outcome:
+    """Return an outcome as it may be recorded of a step that read secrets."""
+    match outcome:
+        case steps.Failed(code=code):
+            # The refusal is ours, and names what to do.
+            ours = code == SHOWN_CODE
+            return outcome if ours else outcome._replace(error=masked_error(outcome.error, read.secrets))
+        case steps.Done() | steps.Waits():
+            return outcome._replace(out=masked_value(outcome.out, read.secrets))
+        case steps.Iterates():
+            return outcome._replace(items=masked_value(outcome.items, read.secrets))
+        case _:
+            return outcome

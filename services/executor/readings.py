@@ -49,7 +49,9 @@ class Reading(msgspec.Struct):
 
     values: dict[Key, object] = {}
     sealed: tuple[str, ...] = ()
-    secrets: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()  # texts of secret entries
+    secret_keys: frozenset[Key] = frozenset()
+    secret_args: frozenset[str] = frozenset()  # names of the step's args that read one of those
 
 
 _NOTHING = Reading()
@@ -134,6 +136,7 @@ class Readings:
             reading.values[_key_of(opened.wanted)] = opened.value
             if opened.secret:
                 reading.secrets |= frozenset(secrets_in(opened.value))
+                reading.secret_keys |= {_key_of(opened.wanted)}
         reading.sealed = need.sealed or (*reading.sealed, found.sealed)
 
 

@@ -166,10 +166,10 @@ class Kv:
 
     async def read(self, query: ReadKv) -> KvFound:
         """Return what a step reads under a key, along the scopes. Raises Invalid for a scope it cannot have."""
-        value, _ = await self._read(query)
+        value, secret = await self._read(query)
         if value is rules.MISSING:
             return KvFound(value=None, found=False)
-        return KvFound(value=value, found=True)
+        return KvFound(value=value, found=True, secret=secret)
 
     async def read_for_step(self, query: ReadKvForStep) -> KvReadings:
         """Return what all `$kv` of a step read, and the same sealed for that step.

@@ -132,7 +132,7 @@ async def test_a_secret_is_written_and_never_read(shared_system: RunningSystem) 
             found = await kv.read(bus, ReadKv(company_id=company, key="stripe", flow_id="f" * 24))
     assert [entry["value"] for entry in (made, read, listed, again)] == [None] * 4
     assert all(entry["secret"] for entry in (made, read, listed, again))
-    assert found == KvFound(value="sk_live_4712", found=True)
+    assert found == KvFound(value="sk_live_4712", found=True, secret=True)
 
 
 async def test_values_are_encrypted_in_the_log_and_in_the_database(shared_system: RunningSystem) -> None:

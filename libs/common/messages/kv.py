@@ -130,6 +130,7 @@ class KvFound(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     value: Any
     found: bool
+    secret: bool = False  # an entry it came from is one
 
 
 class KvWanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

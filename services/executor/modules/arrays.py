@@ -28,6 +28,7 @@ class ArrayFilter(PureModule[ArrayFilterArgs]):
     isolated = True
     docs = "Keeps the elements for which the condition is true, by the rule of `router`."
     Args = ArrayFilterArgs
+    shown_args = frozenset({"items"})
     args_example = {
         "items": [{"id": 1, "amount": 50}, {"id": 2, "amount": 150}],
         "condition": "{{ gt .amount 100 }}",
@@ -57,6 +58,7 @@ class ArrayMap(PureModule[ArrayMapArgs]):
     isolated = True
     docs = "Makes a new list of what the expression gives for each element."
     Args = ArrayMapArgs
+    shown_args = frozenset({"items", "expression"})
     args_example = {
         "items": [{"first": "Ada", "born": 1815}, {"first": "Alan", "born": 1912}],
         "expression": {"name": "{{ upper .first }}", "century": "{{ round (add (div .born 100) 0.5) }}"},
@@ -96,6 +98,7 @@ class ArraySort(PureModule[ArraySortArgs]):
         "Equal elements keep their order."
     )
     Args = ArraySortArgs
+    shown_args = frozenset({"items"})
     args_example = {"items": [{"n": 10}, {"n": 9}, {"n": 30}], "by": "n", "order": "desc"}
     out_example = {"items": [{"n": 30}, {"n": 10}, {"n": 9}], "count": 3}
 
@@ -121,6 +124,7 @@ class ArrayUnique(PureModule[ArrayUniqueArgs]):
     isolated = True
     docs = "Keeps the first of equal elements; equal are values of the same type and content, 1 and 1.0 included."
     Args = ArrayUniqueArgs
+    shown_args = frozenset({"items"})
     args_example = {"items": ["a", "b", "a", 1, 1.0, "1"]}
     out_example = {"items": ["a", "b", 1, "1"], "count": 4}
 

@@ -56,8 +56,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Where a module call stands; the idempotency key is the same on every attempt (spec flow8 override 2).
 
     `seed` feeds whatever a module draws at random and is the same on every attempt (design D8). `group_id` and the
-    rules for KV entries are the flow's (spec flow8 section 13). `secrets` are texts of secret entries that the args
-    read, which must not stand in a log. `collected` is what the steps that an aggregator names put out.
+    rules for KV entries are the flow's (spec flow8 section 13). `secrets` are texts of secret entries that the step
+    read, which must not stand in a log; `secret_args` names the args that read one, however short. `collected` is
+    what the steps that an aggregator names put out.
     """
 
     company_id: str
@@ -72,6 +73,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     kv_inherit: bool = True
     kv_conflict: KvConflict = "child"
     secrets: frozenset[str] = frozenset()
+    secret_args: frozenset[str] = frozenset()
     collected: Sequence[Any] = ()
     depth: int = 0  # how many plays stand above this one
     retries: int = 0  # how often the play was retried; attempts count anew after each
@@ -100,8 +102,16 @@ class Module(Generic[A]):
     version: ClassVar[int] = 1
     # Args whose `{{ .field }}` is meant for the module itself, not for the engine (spec flow8 section 17.2, Q33).
     raw_args: ClassVar[frozenset[str]] = frozenset()
+    # Args that stand in the output, as they are or changed: a secret KV entry cannot be read in them (ADR 38).
+    shown_args: ClassVar[frozenset[str]] = frozenset()
+    # Args that only people read: a secret KV entry reads as `***` in them.
+    veiled_args: ClassVar[frozenset[str]] = frozenset()
     # Whether it can run in a process of its own; only pure modules can, for the others work with `Services`.
     isolated: ClassVar[bool] = False
+
+    def shown(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return what of the args, not evaluated yet, stands in the output."""
+        return {name: args[name] for name in self.shown_args if name in args}
 
 
 class PureModule(Module[A]):

@@ -43,6 +43,13 @@ class Router(PureModule[RouterArgs]):
     }
     out_example = {"route": "standard"}
 
+    def shown(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return the labels; conditions may compare with secrets."""
+        routes = args.get("routes")
+        if not isinstance(routes, list):
+            return {"routes": routes}
+        return {"routes": [route.get("label") if isinstance(route, dict) else route for route in routes]}
+
     def evaluate(self, args: RouterArgs, step: Step) -> dict[str, str]:
         """Return the label of the first true route."""
         return {"route": next((route.label for route in args.routes if truthy(route.condition)), "")}
@@ -62,6 +69,7 @@ class Enumeration(PureModule[EnumerationArgs]):
     app_id = "enumeration"
     docs = f"Lists the numbers from `from` to `to`, both included, at most {ITEMS_MAX:,}."
     Args = EnumerationArgs
+    shown_args = frozenset({"from", "to", "step"})
     args_example = {"from": 1, "to": 10, "step": 3}
     out_example = {"items": [1, 4, 7, 10], "count": 4}
 
@@ -94,6 +102,7 @@ class Delay(PureModule[DelayArgs]):
         "Waits. A longer wait parks the play on a durable timer: nothing runs, and a restart loses nothing."
     )
     Args = DelayArgs
+    shown_args = frozenset({"ms"})
     args_example = {"ms": 1500}
     out_example = {"ms": 1500}
 
@@ -124,6 +133,7 @@ class Iterator(PureModule[IteratorArgs]):
         "spread the items over executors."
     )
     Args = IteratorArgs
+    shown_args = frozenset({"items"})
     args_example = {"items": ["a", "b", "c"], "batchSize": 2}
     out_example = {"item": "c", "index": 2, "total": 3, "isLast": True}
 

@@ -135,6 +135,7 @@ class AesGcmDecrypt(PureModule[CipherArgs]):
     app_id = "aes-gcm-decrypt"
     docs = "Decrypts what `aes-gcm-encrypt` made; the step fails when the key, the context or one bit of it is wrong."
     Args = CipherArgs
+    shown_args = frozenset({"input"})
     args_example = {
         "input": "MjM0NTY3ODk6Ozw90Ep7q9+ZYgtdLPVrv2n9wrQOe6uwTO8fHtxsPt7G",
         "key": "AAECAwQFBgcICQoLDA0ODw==",

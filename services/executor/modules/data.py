@@ -24,6 +24,7 @@ class Var(PureModule[VarArgs]):
     app_id = "var"
     docs = "Holds values for later steps, which read them as `$prev.<ref>.<name>`; types are kept."
     Args = VarArgs
+    shown_args = frozenset({"values"})
     args_example = {"values": {"greeting": "hello", "count": 3, "urgent": True}}
     out_example = {"greeting": "hello", "count": 3, "urgent": True}
 
@@ -49,6 +50,7 @@ class Template(PureModule[TemplateArgs]):
         "A field that is missing is empty."
     )
     Args = TemplateArgs
+    shown_args = frozenset({"template", "data"})
     args_example = {
         "template": "Dear {{ .name }}, {{ range .items }}{{ . }} {{ end }}await you.",
         "data": {"name": "Ada", "items": ["tea", "cake"]},
@@ -74,6 +76,7 @@ class JsonParse(PureModule[JsonParseArgs]):
     isolated = True
     docs = "Reads JSON text; the step fails when it is not valid."
     Args = JsonParseArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": '{"id": 7, "tags": ["a", "b"]}'}
     out_example = {"result": {"id": 7, "tags": ["a", "b"]}}
 
@@ -104,6 +107,7 @@ class JsonStringify(PureModule[JsonStringifyArgs]):
     isolated = True
     docs = "Writes a value as JSON text."
     Args = JsonStringifyArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": {"id": 7, "tags": ["a", "b"]}}
     out_example = {"result": '{"id":7,"tags":["a","b"]}'}
 

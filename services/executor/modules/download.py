@@ -61,6 +61,7 @@ class Wget(EffectModule[WgetArgs]):
         "on addresses, redirects and credentials hold."
     )
     Args = WgetArgs
+    shown_args = frozenset({"path"})
     args_example = {"url": "https://files.example.com/reports/today.csv", "path": "reports/today.csv"}
     out_example = {"path": "reports/today.csv", "size": 16, "mimeType": "text/csv"}
 

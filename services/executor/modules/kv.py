@@ -7,10 +7,11 @@ its executor died before its end was durable, writes once.
 from collections.abc import Awaitable
 from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from libs.common.errors import HeadraceError, Unavailable
 from libs.common.messages.kv import AppendKv, IncrementKv, KvScope, KvView, ReadKv, SetKv, UnsetKv
+from services.executor.masking import MASK, SHOWN_CODE
 from services.executor.modules.contract import EffectModule, Module, ModuleFailed, Services, Step
 from services.executor.modules.language import text_of
 
@@ -41,8 +42,8 @@ class KvGet(EffectModule[KvGetArgs]):
     app_id = "kv-get"
     docs = (
         "Reads a KV entry: of `scope`, then of the wider ones when the flow has `kvInherit`; `kvConflict` says which "
-        "wins. A key that is not there is no failure: `found` is false. The output is part of the play's history: a "
-        "secret is better read where it is used, with `$kv` in the args of that step."
+        "wins. A key that is not there is no failure: `found` is false. A secret entry fails the step, for "
+        "its output is part of the play's history: read it where it is used, with `$kv` in the args of that step."
     )
     Args = KvGetArgs
     args_example = {"key": "lastInvoice"}
@@ -61,6 +62,13 @@ class KvGet(EffectModule[KvGetArgs]):
             conflict=step.kv_conflict,
         )
         found = await _or_fail(self.app_id, services.kv.read(question))
+        if found.secret:
+            raise ModuleFailed(
+                f"{self.app_id}: {args.key} is a secret entry, and its value would stand in the play's history; "
+                "read it with $kv in the step that uses it",
+                code=SHOWN_CODE,
+                final=True,
+            )
         return {"value": found.value, "found": found.found}
 
 
@@ -82,16 +90,21 @@ class KvSet(EffectModule[KvSetArgs]):
     docs = (
         'Sets a KV entry, whatever it was. Numbers and booleans are kept as text (`42` as `"42"`), which arithmetic in '
         "expressions reads as numbers; lists and objects are kept as they are. An entry that is secret stays secret, "
-        "and its value is null in the output."
+        "and one whose value was made of a secret becomes secret; the value of a secret one is null in the output."
     )
     Args = KvSetArgs
+    shown_args = frozenset({"key"})
     args_example = {"key": "lastInvoice", "value": "2026-0042"}
     out_example = {"key": "lastInvoice", "value": "2026-0042", "scope": "flow"}
 
     async def run(self, args: KvSetArgs, step: Step, services: Services) -> dict[str, Any]:
         """Return key, value and scope as they are kept."""
         value = text_of(args.value) if isinstance(args.value, bool | int | float) else args.value
-        command = SetKv(**_named(args, step), value=value)
+        if value == MASK:
+            raise ModuleFailed("kv-set: arg value is the mask of a secret, not the secret", final=True)
+        # What was made of a secret is one.
+        secret = True if "value" in step.secret_args else UNSET
+        command = SetKv(**_named(args, step), value=value, secret=secret)
         return _shown(await _or_fail(self.app_id, services.kv.write(command)))
 
 
@@ -113,6 +126,7 @@ class KvAppend(EffectModule[KvAppendArgs]):
         "Atomic, however many plays append at once; anything else than a list or text fails the step."
     )
     Args = KvAppendArgs
+    shown_args = frozenset({"key", "value"})
     args_example = {"key": "seen", "value": "2026-0042"}
     out_example = {"value": ["2026-0041", "2026-0042"]}
 
@@ -140,6 +154,7 @@ class KvIncrement(EffectModule[KvIncrementArgs]):
         "count at once. A number that is kept as text stays text; anything else than a number fails the step."
     )
     Args = KvIncrementArgs
+    shown_args = frozenset({"key", "by"})
     args_example = {"key": "invoices"}
     out_example = {"value": 42}
 
@@ -165,6 +180,7 @@ class KvDelete(EffectModule[KvDeleteArgs]):
         "Deletes a KV entry of exactly this scope. A key that is not there is no failure: `deleted` is false."
     )
     Args = KvDeleteArgs
+    shown_args = frozenset({"key"})
     args_example = {"key": "lastInvoice"}
     out_example = {"key": "lastInvoice", "deleted": True}
 

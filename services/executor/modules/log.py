@@ -32,25 +32,26 @@ class Log(PureModule[LogArgs]):
     app_id = "log"
     docs = (
         "Writes a line to the executor's log, with the play it belongs to. The line may come twice when an executor "
-        "crashes. Secret KV entries that the message reads with `$kv` are masked; do not log others: the log is not "
-        "encrypted."
+        "crashes. Secret KV entries read as `***` in the message; do not log others: the log is not encrypted."
     )
     Args = LogArgs
+    veiled_args = frozenset({"message"})
     args_example = {"message": "order 42 accepted", "level": "info"}
     out_example = {"message": "order 42 accepted", "level": "info"}
 
     def evaluate(self, args: LogArgs, step: Step) -> dict[str, str]:
         """Write the line; return what was written."""
         write = getattr(log, "warning" if args.level == "warn" else args.level)
+        message = masked(args.message, step.secrets)
         write(
             "flow_log",
-            message=masked(args.message, step.secrets),
+            message=message,
             company_id=step.company_id,
             flow_id=step.flow_id,
             play_id=step.play_id,
             ref=step.ref,
         )
-        return {"message": masked(args.message, step.secrets), "level": args.level}
+        return {"message": message, "level": args.level}
 
 
 MODULES: tuple[type[Module[Any]], ...] = (Log,)

@@ -39,6 +39,7 @@ class XPath(PureModule[XPathArgs]):
         "the functions `xpath` and `xpathFirst` do the same."
     )
     Args = XPathArgs
+    shown_args = frozenset({"input", "expression"})
     args_example = {
         "input": '<order id="7"><item sku="A-1">Ink</item><item sku="B-2">Pen</item></order>',
         "expression": "//item/@sku",
@@ -71,6 +72,7 @@ class XmlParse(PureModule[XmlParseArgs]):
         "that repeat as a list, an element of nothing but text as that text. Prefixes stay, namespaces do not."
     )
     Args = XmlParseArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": '<order id="7"><item>Ink</item><item>Pen</item><note/></order>'}
     out_example = {"result": {"order": {"@id": "7", "item": ["Ink", "Pen"], "note": None}}}
 

@@ -48,6 +48,7 @@ class StorageRead(EffectModule[StorageReadArgs]):
         "A file that is not there fails the step."
     )
     Args = StorageReadArgs
+    shown_args = frozenset({"path"})
     args_example = {"path": "reports/today.csv"}
     out_example = {
         "content": "id,total\n42,250\n",
@@ -90,6 +91,7 @@ class StorageWrite(EffectModule[StorageWriteArgs]):
         "Folders are made as needed."
     )
     Args = StorageWriteArgs
+    shown_args = frozenset({"path"})
     args_example = {"path": "reports/today.csv", "content": "id,total\n42,250\n"}
     out_example = {"path": "reports/today.csv", "size": 16}
 
@@ -118,6 +120,7 @@ class StorageMove(EffectModule[StorageMoveArgs]):
         "at `to`, it counts as moved: a step may run again after a crash."
     )
     Args = StorageMoveArgs
+    shown_args = frozenset({"from", "to"})
     args_example = {"from": "reports/today.csv", "to": "reports/2026-11-22.csv"}
     out_example = {"from": "reports/today.csv", "to": "reports/2026-11-22.csv"}
 
@@ -143,6 +146,7 @@ class StorageDelete(EffectModule[StorageDeleteArgs]):
         "`deleted` is false."
     )
     Args = StorageDeleteArgs
+    shown_args = frozenset({"path"})
     args_example = {"path": "reports/today.csv"}
     out_example = {"path": "reports/today.csv", "deleted": True}
 
@@ -197,6 +201,7 @@ class StorageList(EffectModule[StorageListArgs]):
         "takes them."
     )
     Args = StorageListArgs
+    shown_args = frozenset({"path"})
     args_example = {"path": "reports", "pattern": "*.csv"}
     out_example = {"files": [{"path": "reports/today.csv", "size": 16}], "count": 1}
 

@@ -7,7 +7,6 @@ from msgspec import Meta, Struct, field
 from libs.common import ids
 from libs.common.errors import NotFound
 from libs.common.messages.play import ChildPlay, StartPlay
-from services.executor.masking import secrets_in
 from services.executor.modules.contract import ChildCall, EffectModule, Module, ModuleFailed, Services, Step
 
 DEPTH_MAX = 10
@@ -44,6 +43,7 @@ class Subflow(EffectModule[SubflowArgs]):
         f"`state` is RUN. Flows may call each other {DEPTH_MAX} deep."
     )
     Args = SubflowArgs
+    shown_args = frozenset({"flowId", "args"})
     args_example = {
         "flowId": "send-invoice",
         "args": {"customer": "{{ $prev.args.customer }}"},
@@ -55,12 +55,6 @@ class Subflow(EffectModule[SubflowArgs]):
         """Say which play to wait for, or start one that nobody waits for."""
         if step.depth >= DEPTH_MAX:
             raise ModuleFailed(f"subflow: flows may call each other only {DEPTH_MAX} deep", final=True)
-        if any(secret in text for text in secrets_in(args.args) for secret in step.secrets):
-            # They would stand in the child's start in the clear (D14).
-            raise ModuleFailed(
-                "subflow: args hold the value of a secret entry; let the called flow read it with $kv itself",
-                final=True,
-            )
         try:
             flow, definition = await services.plays.find_flow(step.company_id, args.flow_id)
         except NotFound as error:

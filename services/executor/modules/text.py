@@ -39,6 +39,7 @@ class Base64Encode(PureModule[Base64EncodeArgs]):
     isolated = True
     docs = "Encodes text, as UTF-8, in base64."
     Args = Base64EncodeArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": "Grüße"}
     out_example = {"result": "R3LDvMOfZQ=="}
 
@@ -56,6 +57,7 @@ class Base64Decode(PureModule[TextArgs]):
     isolated = True
     docs = "Decodes base64, of the common or the URL-safe alphabet, with or without padding, to UTF-8 text."
     Args = TextArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": "R3LDvMOfZQ=="}
     out_example = {"result": "Grüße"}
 
@@ -91,6 +93,7 @@ class UrlEncode(PureModule[UrlArgs]):
     isolated = True
     docs = "Encodes text for a query or a form: a space becomes `+`, `&` becomes `%26`."
     Args = UrlArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": "salt & pepper"}
     out_example = {"result": "salt+%26+pepper"}
 
@@ -106,6 +109,7 @@ class UrlDecode(PureModule[UrlArgs]):
     isolated = True
     docs = "Decodes text of a query or a form: `+` becomes a space, `%26` becomes `&`."
     Args = UrlArgs
+    shown_args = frozenset({"input"})
     args_example = {"input": "salt+%26+pepper"}
     out_example = {"result": "salt & pepper"}
 
@@ -153,6 +157,7 @@ class Regex(PureModule[RegexArgs]):
         "`{result, found}`, `split` `{parts, count}`."
     )
     Args = RegexArgs
+    shown_args = frozenset({"input", "pattern", "replacement"})
     args_example = {"input": "orders 17, 23 and 42", "pattern": "[0-9]+", "operation": "findAll"}
     out_example = {"matches": ["17", "23", "42"], "found": True, "count": 3}
 

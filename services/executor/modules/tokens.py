@@ -70,6 +70,7 @@ class JwtSign(PureModule[JwtSignArgs]):
     app_id = "jwt-sign"
     docs = "Signs claims as a JSON Web Token. Times come from the step's own time, so a repeat gives the same token."
     Args = JwtSignArgs
+    shown_args = frozenset({"claims", "header"})
     args_example = {
         "claims": {"sub": "42", "iat": 1767225600},
         "key": "a secret of thirty-two characters",
@@ -132,6 +133,7 @@ class JwtVerify(PureModule[JwtVerifyArgs]):
         "`$prev.<ref>.valid`."
     )
     Args = JwtVerifyArgs
+    shown_args = frozenset({"token"})
     args_example = {
         "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiIsImlhdCI6MTc2NzIyNTYwMH0"
         ".io6nRUShUAI805q30YPRjFZjP_aGM7CpQ-RLbfKPXUQ",
