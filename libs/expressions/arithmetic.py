@@ -8,7 +8,7 @@ from typing import Any
 
 from libs.expressions.errors import Fault
 from libs.expressions.function import Function, number, whole
-from libs.expressions.limits import ROUND_DIGITS_MAX
+from libs.expressions.limits import COUNTED_WORK_BYTES, ROUND_DIGITS_MAX
 from libs.expressions.scope import Frame
 from libs.expressions.values import kind_of, settle
 
@@ -90,7 +90,7 @@ def _ceil(value: Any) -> int:
 def _extreme(name: str, pick: Callable[[list[int | float]], int | float]) -> Callable[..., Any]:
     def run(frame: Frame, *values: Any) -> int | float | None:
         given = values[0] if len(values) == 1 and isinstance(values[0], list) else values
-        frame.spend(len(given))
+        frame.spend(len(given) * COUNTED_WORK_BYTES)
         numbers = [number(name, value) for value in given]
         return settle(pick(numbers)) if numbers else None
 
@@ -102,7 +102,7 @@ def _sum(frame: Frame, values: Any) -> int | float:
         return 0
     if not isinstance(values, list):
         raise Fault(f"sum needs a list, not {kind_of(values)}")
-    frame.spend(len(values))
+    frame.spend(len(values) * COUNTED_WORK_BYTES)
     try:
         return settle(sum(number("sum", _or_zero(value)) for value in values))
     except OverflowError as error:

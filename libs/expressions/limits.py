@@ -11,6 +11,10 @@ OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 # room for intermediate values while a chain of calls still ends soon.
 WORK_BYTES_MAX = 4 * OUTPUT_BYTES_MAX
 ITEM_WORK_BYTES = 64  # an element of a list weighs about this much in memory
+# Half a million take about half a second, each: to be read as a number, or put in its place.
+COUNTED_WORK_BYTES = 128
+SORTED_WORK_BYTES = 192
+TITLE_WORK_FACTOR = 32  # two million characters take about half a second
 # A part of a loop's body, each time it comes by: a quarter of a million take about 0.3 s.
 STEP_WORK_BYTES = 256
 

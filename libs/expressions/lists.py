@@ -4,7 +4,7 @@ from typing import Any
 
 from libs.expressions.errors import Fault
 from libs.expressions.function import Function, text, weight, whole
-from libs.expressions.limits import ITEM_WORK_BYTES
+from libs.expressions.limits import ITEM_WORK_BYTES, SORTED_WORK_BYTES
 from libs.expressions.scope import Frame
 from libs.expressions.values import (
     contains,
@@ -93,8 +93,8 @@ def _reverse(frame: Frame, value: Any) -> Any:
 
 def _sort(frame: Frame, value: Any) -> list[Any]:
     """Numbers and numeric strings first, by what they count; the rest by its text."""
-    items = _items(frame, "sort", value)
-    frame.spend(weight(items))
+    items = _list_of("sort", value)
+    frame.spend(weight(items) + len(items) * SORTED_WORK_BYTES)
     return sorted(items, key=_place)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 from libs.expressions.errors import Fault
 from libs.expressions.function import Function, paid, text, weight, whole
-from libs.expressions.limits import ITEM_WORK_BYTES, XPATH_WORK_FACTOR
+from libs.expressions.limits import ITEM_WORK_BYTES, TITLE_WORK_FACTOR, XPATH_WORK_FACTOR
 from libs.expressions.printf import printf
 from libs.expressions.regex import compile_pattern
 from libs.expressions.scope import Frame
@@ -59,7 +59,9 @@ def _repeat(frame: Frame, value: Any, count: Any) -> str:
 
 
 def _title(frame: Frame, value: Any) -> str:
-    return _FIRST_LETTER.sub(lambda letter: letter[0].upper(), text(frame, value))
+    shown = text(frame, value)
+    frame.spend(TITLE_WORK_FACTOR * len(shown))
+    return _FIRST_LETTER.sub(lambda letter: letter[0].upper(), shown)
 
 
 def _regex_match(frame: Frame, value: Any, pattern: Any) -> bool:

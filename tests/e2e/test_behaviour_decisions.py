@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.api import Api, Json
+from tests.e2e.api import Api, Json, eventually
 from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "a", "appId": "var", "args": {"values": {"n": 1}}}
@@ -92,3 +92,45 @@ async def test_0_a_client_that_comes_back_misses_nothing_and_sees_nothing_twice(
         assert sequences == sorted(set(sequences))
     async with api.socket(f"?playId={play}&since=0") as frames:
         assert await frames.until("play:completed", play_id=play) == [*before, *after]
+
+
+# ── 5.1: what starts a flow by its names, and what does not ─────────────────────────────────────────
+
+
+async def test_5_1_a_disabled_flow_is_started_by_no_schedule(api: Api) -> None:
+    flow = await api.create_flow("Off", STEP, enabled=False)
+    body = {"name": "s", "flowId": flow["id"], "every": "1s"}
+    schedule = await api.post("/api/schedules", body, status=201)
+    path = f"/api/schedules/{schedule['id']}"
+    assert await api.refused("POST", f"{path}/run") == (409, "FLOW_DISABLED")
+
+    async def passed() -> bool:
+        return bool((await api.get(path))["nextRunAt"] > schedule["nextRunAt"])
+
+    await eventually(passed)
+    await api.delete(path)
+    assert (await api.get(f"/api/flows/{flow['id']}/plays"))["total"] == 0
+
+
+async def test_5_1_a_permanent_id_names_the_flow_of_failures(api: Api) -> None:
+    handler = await api.create_flow("On Failure", STEP)
+    broken = {"ref": "a", "appId": "var", "args": {"values": {"x": "{{ div 1 0 }}"}}}
+    flow = await api.create_flow("Fails", broken, execution={"onFailFlowId": handler["permanentId"]})
+    play = await api.run(flow["id"], wait=20)
+
+    async def started() -> Json:
+        return (await api.get(f"/api/flows/{handler['id']}/plays"))["data"]
+
+    (told,) = await eventually(started)
+    assert (told["trigger"], told["args"]["playId"]) == ("error", play["playId"])
+
+
+# ── 7: how much may stand in one step ───────────────────────────────────────────────────────────────
+
+
+async def test_7_a_value_holds_only_so_many_expressions(api: Api) -> None:
+    flow = await api.create_flow("Many")
+    many = {"ref": "a", "name": "a", "appId": "var", "args": {"values": {"x": ["{{ 1 }}" * 101] * 100}}}
+    answer = await api.call("POST", f"/api/flows/{flow['id']}/layers", many)
+    assert (answer.status, answer.json["error"]) == (400, "VALIDATION_ERROR")
+    assert "at most 10000 expressions" in answer.json["message"]
