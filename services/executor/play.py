@@ -294,7 +294,8 @@ def decision_view(event: m.ApprovalDecided) -> dict[str, Any]:
 
 
 def _shown(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+    # Times that people see are whole seconds (spec flow8 section 2).
+    return at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def _run(play: Play, event: m.LayerEvent) -> LayerRun:

@@ -20,7 +20,8 @@ def restarts(play: Play, plan: Plan) -> tuple[str, ...]:
     loops = {loop for ref in begin for loop in plan.steps[ref].place.loops[:1]}
     loops |= {ref for ref in begin if plan.steps[ref].place.body_end}
     whole = {ref for ref, step in plan.steps.items() if any(_holds(plan.steps[loop], step) for loop in loops)}
-    return tuple(ref for ref, step in plan.steps.items() if ref in begin | whole and ref in play.layers)
+    # Steps of a loop that was broken off are known of its items alone: those are forgotten as well.
+    return tuple(ref for ref in plan.steps if ref in whole or (ref in begin and ref in play.layers))
 
 
 def _holds(iterator: Step, step: Step) -> bool:

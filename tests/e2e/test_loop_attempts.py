@@ -75,6 +75,46 @@ async def test_section_12_a_decision_about_one_item_leaves_the_others_waiting(ap
     assert (await api.wait_for(play_id))["state"] == "DONE"
 
 
+async def test_section_8_a_loop_that_is_retried_begins_from_nothing(api: Api, origin: Origin) -> None:
+    items = ["a", "b", "c"]
+    origin.drops["/a"] = 2
+    body = origin.call(retry={"count": 1})
+    flow = await api.create_flow("Loop retried", loop(), body, gather(3, "loop", field="item"))
+    play = (await api.run(flow["id"], {"items": items}, wait=20))["playId"]
+    before = await api.get(f"/api/plays/{play}/layers?ref=body")
+    assert [(step["iteration"], step["state"], step["attempts"]) for step in before] == [(0, "FAIL", 2)]
+    await api.post(f"/api/plays/{play}/retry")
+    ended = await api.wait_for(play, "DONE")
+    after = await api.get(f"/api/plays/{play}/layers?ref=body")
+    assert [(step["iteration"], step["state"], step["attempts"], step["error"]) for step in after] == [
+        (item, "DONE", 1, None) for item in range(3)
+    ]
+    assert after[0]["id"] == before[0]["id"]
+    assert ended["out"] == {"items": items, "count": 3}
+
+
+async def test_section_8_a_loop_that_is_retried_after_a_cancel_forgets_its_items(
+    api: Api, origin: Origin
+) -> None:
+    origin.hangs = {"/b"}
+    flow = await api.create_flow("Loop cancelled", loop(batchSize=3), origin.call(), gather(3))
+    play = (await api.run(flow["id"], {"items": ["a", "b", "c"]}))["playId"]
+
+    async def called() -> bool:
+        return len(origin.calls) == 3
+
+    await eventually(called)
+    await api.delete(f"/api/plays/{play}")
+    first = {step["iteration"]: step for step in await api.get(f"/api/plays/{play}/layers?ref=body")}
+    origin.hangs.clear()
+    await api.post(f"/api/plays/{play}/retry")
+    await api.wait_for(play, "DONE")
+    again = {step["iteration"]: step for step in await api.get(f"/api/plays/{play}/layers?ref=body")}
+    assert {key: step["state"] for key, step in again.items()} == dict.fromkeys(range(3), "DONE")
+    assert first[1]["error"] == "CANCELLED"
+    assert again[1]["error"] is None
+
+
 async def test_section_10_an_item_is_tried_again_by_itself_under_its_own_key(
     api: Api, origin: Origin
 ) -> None:

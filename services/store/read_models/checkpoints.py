@@ -40,3 +40,11 @@ async def read(connection: Connection, stream: str) -> int:
 async def move_only(connection: Connection, move: Move) -> bool:
     """Move a checkpoint inside the caller's transaction; False when somebody else did."""
     return await connection.fetchval(MOVE, *move) is not None
+
+
+async def hold(connection: Connection, move: Move) -> bool:
+    """Keep others from moving a checkpoint until the caller's transaction ends; False when it is not at `before`."""
+    at = await connection.fetchval(
+        "select sequence from checkpoints where stream = $1 for update", move.stream
+    )
+    return bool(at == move.before)

@@ -100,13 +100,21 @@ class PlayRow(msgspec.Struct, omit_defaults=True):
     retries: int | None = None
 
 
-class PlayFold:
-    """One play of a batch: its row and the rows of its steps."""
+# The items of a loop that begins anew: the loop may have fewer now, and all of them begin from nothing.
+FORGET_ITEMS = """
+    delete from layers using json_to_recordset($1::json) as anew (play_id text, ref text)
+    where (layers.play_id, layers.ref) = (anew.play_id, anew.ref) and layers.iteration <> '{}'
+"""
 
-    __slots__ = ("layers", "row")
+
+class PlayFold:
+    """One play of a batch: its row, the rows of its steps, and the steps that a retry began anew."""
+
+    __slots__ = ("anew", "layers", "row")
 
     def __init__(self, row: PlayRow) -> None:
         self.row = row
+        self.anew: set[str] = set()
         self.layers: dict[tuple[str, tuple[int, ...]], LayerRow] = {}
 
 
@@ -147,8 +155,20 @@ class PlaysBatch:
             self._audit.append(row)
 
     async def write(self, connection: Connection, move: Move) -> bool:
-        """Write plays, layers and deeds and move the checkpoint, in one statement."""
-        # One statement is one round trip.
+        """Write plays, layers and deeds and move the checkpoint: in one statement, which is one round trip.
+
+        Loops that begin anew take another one, before it.
+        """
+        anew = [{"play_id": play.row.id, "ref": ref} for play in self._plays.values() for ref in play.anew]
+        if not anew:
+            return await self._project(connection, move)
+        async with connection.transaction():
+            if not await checkpoints.hold(connection, move):
+                return False
+            await connection.execute(FORGET_ITEMS, encode(anew).decode())
+            return await self._project(connection, move)
+
+    async def _project(self, connection: Connection, move: Move) -> bool:
         plays = encode([play.row for play in self._plays.values()]).decode()
         steps = encode([step for play in self._plays.values() for step in play.layers.values()]).decode()
         deeds = encode(self._audit).decode()
@@ -215,6 +235,9 @@ def _retried(play: PlayFold, event: m.PlayRetried) -> None:
     row = play.row
     row.retries, row.hold = event.number, NOTHING
     row.completed_at = row.failed_at = row.out = row.error = row.error_code = row.failed_ref = None
+    for key in [key for key in play.layers if key[1] and key[0] in event.refs]:
+        del play.layers[key]
+    play.anew.update(event.refs)
     for ref in event.refs:
         before = play.layers.get((ref, ()))
         play.layers[ref, ()] = layers.again(row.id, ref, event.number, before)
