@@ -1,10 +1,12 @@
 """What a command says about the call that it came from (spec flow8 section 24)."""
 
 import re
+from typing import Any
 
 from aiohttp import web
 
 from libs.common import ids
+from libs.common.clock import Clock
 from libs.common.messages.origin import Origin
 from services.gateway.routing import Call
 
@@ -35,3 +37,14 @@ def origin_of(call: Call) -> Origin:
         request_id=request_id_of(request),
         key_id=call.caller.key_id,
     )
+
+
+def wishing(call: Call, clock: Clock) -> dict[str, Any]:
+    """Return the fields of a command that tell who wants it, when and from where, with an id of its own."""
+    return {
+        "id": ids.new_id(),
+        "at": clock.now(),
+        "company_id": call.caller.company_id,
+        "by": call.caller.user_id,
+        "origin": origin_of(call),
+    }

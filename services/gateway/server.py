@@ -23,6 +23,7 @@ from libs.common.errors import TooLarge
 from services.gateway import cors, problems
 from services.gateway.auth import Auth
 from services.gateway.bodies import TooSlow
+from services.gateway.connections import Connection
 from services.gateway.flow_like import surface
 from services.gateway.routing import Call, Route, Router
 
@@ -54,7 +55,7 @@ class Server(web.Server):
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
     def _request(
         self,
@@ -115,31 +116,9 @@ class Server(web.Server):
         return await route.handler(call)
 
 
-class _Protocol(RequestHandler):
-    """One connection: past the limit it is closed, and what is not even HTTP is answered in the format of errors."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless there are too many."""
-        super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > CONNECTIONS_MAX:
-            log.warning("connections_full", connections=CONNECTIONS_MAX)
-            transport.close()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return the answer for a request that no handler could be given."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer is sent already")
-        log.debug("request_malformed", status=status, reason=str(exc))
-        first_line = (message or "the request is not HTTP").strip().partition("\n")[0]
-        response = problems.malformed(status, first_line)
-        response.force_close()
-        return response
+class _Connection(Connection):
+    connections_max = CONNECTIONS_MAX
+    full = "connections_full"
 
 
 class _Measures:

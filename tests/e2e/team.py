@@ -34,6 +34,21 @@ async def colleague(system: RunningSystem, of: Door) -> AsyncIterator[Door]:
         yield door
 
 
+@asynccontextmanager
+async def remembered(system: RunningSystem, accounts: dict[str, Any]) -> AsyncIterator[Team]:
+    """Be the team whose sign-ins `accounts` holds, made when it is empty: a password takes its time to check."""
+    url = system.base_url
+    async with Door(url) as ada, Door(url) as bob, Door(url) as eve:
+        if not accounts:
+            await ada.register(name="Ada")
+            await eve.register(name="Eve")
+            async with colleague(system, ada) as same:
+                accounts.update(ada=ada.account, bob=same.account, eve=eve.account)
+        for door, name in ((ada, "ada"), (bob, "bob"), (eve, "eve")):
+            door.take(accounts[name])
+        yield Team(ada, bob, eve)
+
+
 async def made(door: Door, name: str = "Invoices", **fields: Any) -> Any:
     """Make an app and return it."""
     return await door.post(APPS, {"name": name, **fields}, status=201)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.door import Door, refusal, registered
-from tests.e2e.team import APPS, Team, colleague, made, shown_as
+from tests.e2e.team import APPS, Team, colleague, made, remembered, shown_as
 from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": 119}}}
@@ -33,16 +33,8 @@ def accounts() -> dict[str, Any]:
 @pytest.fixture
 async def crew(shared_system: RunningSystem, accounts: dict[str, Any]) -> AsyncIterator[Team]:
     """A team that the tests of this module share, with the apps that they leave."""
-    url = shared_system.base_url
-    async with Door(url) as ada, Door(url) as bob, Door(url) as eve:
-        if not accounts:
-            await ada.register(name="Ada")
-            await eve.register(name="Eve")
-            async with colleague(shared_system, ada) as same:
-                accounts.update(ada=ada.account, bob=same.account, eve=eve.account)
-        for door, account in ((ada, "ada"), (bob, "bob"), (eve, "eve")):
-            door.take(accounts[account])
-        yield Team(ada, bob, eve)
+    async with remembered(shared_system, accounts) as team:
+        yield team
 
 
 class TestCrud:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.api import eventually
 from tests.e2e.door import Door, refusal, registered
-from tests.e2e.team import APPS, Team, colleague, made, shown_as
+from tests.e2e.team import APPS, Team, made, remembered, shown_as
 from tests.fixtures.system import RunningSystem
 
 ADD = {"appId": "var", "ref": "sum", "index": 0, "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
@@ -24,16 +24,8 @@ def accounts() -> dict[str, Any]:
 @pytest.fixture
 async def team(shared_system: RunningSystem, accounts: dict[str, Any]) -> AsyncIterator[Team]:
     """The team of this module."""
-    url = shared_system.base_url
-    async with Door(url) as ada, Door(url) as bob, Door(url) as eve:
-        if not accounts:
-            await ada.register(name="Ada")
-            await eve.register(name="Eve")
-            async with colleague(shared_system, ada) as same:
-                accounts.update(ada=ada.account, bob=same.account, eve=eve.account)
-        for door, name in ((ada, "ada"), (bob, "bob"), (eve, "eve")):
-            door.take(accounts[name])
-        yield Team(ada, bob, eve)
+    async with remembered(shared_system, accounts) as team:
+        yield team
 
 
 class Shop(NamedTuple):

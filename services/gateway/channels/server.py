@@ -26,6 +26,7 @@ from services.gateway.channels.matching import Found, find
 from services.gateway.channels.recorder import Recorder, Seen
 from services.gateway.channels.secrets import ChannelSecrets
 from services.gateway.channels.socket import ChannelSocket
+from services.gateway.connections import Connection
 
 # Also how long a connection may take to send the head of its first request.
 KEEPALIVE_S = 20.0
@@ -74,7 +75,7 @@ class ChannelServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
     def say_goodbye(self) -> None:
         """Tell the sockets of this channel that it is over."""
@@ -170,31 +171,9 @@ class ChannelServer(web.Server):
             self._sockets.discard(socket)
 
 
-class _Protocol(RequestHandler):
-    """One connection: past the limit it is closed, and what is not even HTTP is answered in the format of errors."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless there are too many."""
-        super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > CONNECTIONS_MAX:
-            log.warning("channel_connections_full", connections=CONNECTIONS_MAX)
-            transport.close()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return the answer for a request that no handler could be given."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("a part of the answer is sent already")
-        log.debug("request_malformed", status=status, reason=str(exc))
-        first_line = (message or "the request is not HTTP").strip().partition("\n")[0]
-        response = problems.malformed(status, first_line)
-        response.force_close()
-        return response
+class _Connection(Connection):
+    connections_max = CONNECTIONS_MAX
+    full = "channel_connections_full"
 
 
 def _args(request: web.BaseRequest, found: Found, *, hide_token: bool) -> dict[str, Any]:

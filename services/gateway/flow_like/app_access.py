@@ -9,7 +9,7 @@ from libs.common.messages.app_query import AppView, GetApp
 from services.gateway import paging
 from services.gateway.flow_like.hub import Hub
 from services.gateway.operations import Parameter, text
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing as wished
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, shown
@@ -35,11 +35,7 @@ def asking(call: Call) -> dict[str, Any]:
 def wishing(parts: Parts, call: Call, app_id: str) -> dict[str, Any]:
     """Return the fields of a command that tell who wants it, of which app."""
     return {
-        "id": ids.new_id(),
-        "at": parts.clock.now(),
-        "company_id": call.caller.company_id,
-        "by": call.caller.user_id,
-        "origin": origin_of(call),
+        **wished(call, parts.clock),
         "app_id": app_id,
         "administers": "administer" in call.caller.permissions,
     }

@@ -13,7 +13,7 @@ from services.gateway.digests import digest_of
 from services.gateway.flow_like import slices
 from services.gateway.flow_like.moments import moment_of
 from services.gateway.operations import operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.pats import PREFIX
 from services.gateway.positions import HEADER
@@ -96,11 +96,7 @@ class PatRoutes:
         given = await bodies.read(call.request, _new)
         pat_id, secret = ids.new_id(), ids.new_secret()
         command = IssuePat(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             pat_id=pat_id,
             name=given.name,
             digest=digest_of(secret),
@@ -117,11 +113,7 @@ class PatRoutes:
         call.caller.must_reach(0)
         pat_id = call.parameters[0]
         command = RevokePat(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             pat_id=pat_id,
         )
         answer = await self._parts.store.order("pat", command)

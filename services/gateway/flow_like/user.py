@@ -22,7 +22,7 @@ from services.gateway.flow_like.people import (
     shown,
 )
 from services.gateway.operations import operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route
 
@@ -78,11 +78,7 @@ class UserRoutes:
         given = await bodies.read(call.request, _patch)
         fields = AccountFields(**{name: getattr(given, name) for name in AccountFields.__struct_fields__})
         command = UpdateAccount(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             fields=fields,
         )
         try:

@@ -10,7 +10,7 @@ from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, FlowDetail, FlowSummary, FlowWritten, reply, whole_seconds
 from services.gateway.definitions import Definition
 from services.gateway.operations import operation, switch, text
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
@@ -73,11 +73,7 @@ class FlowRoutes:
         """
         fields = await bodies.read(call.request, _fields)
         command = m.CreateFlow(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=ids.new_id(),
             fields=fields,
         )
@@ -101,11 +97,7 @@ class FlowRoutes:
         fields = await bodies.read(call.request, _fields)
         flow = await self._find(call)
         command = m.UpdateFlow(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
             fields=fields,
         )
@@ -119,11 +111,7 @@ class FlowRoutes:
         """
         flow = await self._find(call)
         command = m.DeleteFlow(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
         )
         await self._parts.store.tell(command)

@@ -17,7 +17,7 @@ from libs.common.messages.group import (
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -62,11 +62,7 @@ class GroupRoutes:
         """Make a group."""
         fields = await bodies.read(call.request, _fields)
         command = CreateGroup(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             group_id=ids.new_id(),
             fields=fields,
         )
@@ -88,11 +84,7 @@ class GroupRoutes:
         """
         fields = await bodies.read(call.request, _fields)
         command = UpdateGroup(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             group_id=_group_id(call),
             fields=fields,
         )
@@ -103,11 +95,7 @@ class GroupRoutes:
     async def _delete(self, call: Call) -> web.Response:
         """Delete a group."""
         command = DeleteGroup(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             group_id=_group_id(call),
         )
         answer = await self._parts.store.order("group", command)

@@ -11,7 +11,7 @@ from libs.common.messages.key import SCOPES, IssueKey, KeyView, ListKeys, Revoke
 from services.gateway import bodies, paging
 from services.gateway.answers import reply, whole_seconds
 from services.gateway.operations import operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
@@ -93,11 +93,7 @@ class KeyRoutes:
         keys = self._parts.auth.keys
         keys.check_enabled(fields.scopes)
         command = IssueKey(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             key_id=ids.new_id(),
             name=fields.name,
             scopes=fields.scopes,
@@ -117,11 +113,7 @@ class KeyRoutes:
     async def _revoke(self, call: Call) -> web.Response:
         """Revoke an API key, at every gateway at once."""
         command = RevokeKey(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             key_id=call.parameters[0],
             any_owner="administer" in call.caller.permissions,
         )

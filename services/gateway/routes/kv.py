@@ -22,7 +22,7 @@ from libs.common.messages.kv import (
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import Answer, choice, operation, text
-from services.gateway.origin import origin_of
+from services.gateway.origin import origin_of, wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -159,11 +159,7 @@ class KvRoutes:
     async def _delete(self, call: Call) -> web.Response:
         """Delete a KV entry."""
         command = DeleteKv(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             entry_id=_entry_id(call),
         )
         answer = await self._parts.store.order("kv", command)

@@ -11,7 +11,7 @@ from services.gateway import bodies
 from services.gateway.answers import Deleted, FlowDetail, FlowWritten, LayerWritten, reply
 from services.gateway.definitions import Definition
 from services.gateway.operations import operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -54,11 +54,7 @@ class LayerRoutes:
         fields = await bodies.read(call.request, _fields)
         flow = await self._find(call)
         command = m.AddLayer(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
             layer_id=ids.new_id(),
             fields=fields,
@@ -74,11 +70,7 @@ class LayerRoutes:
         fields = await bodies.read(call.request, _fields)
         flow, layer_id = await self._find(call), _layer_id(call)
         command = m.UpdateLayer(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
             layer_id=layer_id,
             fields=fields,
@@ -90,11 +82,7 @@ class LayerRoutes:
         """Remove a layer from its flow."""
         flow, layer_id = await self._find(call), _layer_id(call)
         command = m.DeleteLayer(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
             layer_id=layer_id,
         )

@@ -2,7 +2,7 @@
 
 import contextlib
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -15,7 +15,7 @@ from libs.common.messages.views import PlayView, ScheduleView, TimerView
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import number, operation, switch, text
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER, format_header
 from services.gateway.routing import Call, Route, shown
@@ -257,13 +257,9 @@ class ScheduleRoutes:
             return None
         return await self._parts.definitions.id_of(call.caller.company_id, flow) or flow
 
-    def _command(self, call: Call, kind: type[C], schedule_id: str, **fields: object) -> C:
+    def _command(self, call: Call, kind: type[C], schedule_id: str, **fields: Any) -> C:
         return kind(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             schedule_id=schedule_id,
             **fields,
         )

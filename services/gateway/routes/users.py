@@ -22,7 +22,7 @@ from libs.common.messages.user import (
 from services.gateway import bodies, paging
 from services.gateway.answers import reply, whole_seconds
 from services.gateway.operations import choice, operation, switch
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -129,11 +129,7 @@ class UserRoutes:
         given = await bodies.read(call.request, _new_user)
         made_up = ids.new_secret() if given.password is None else None
         command = CreateUser(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             email=given.email,
             name=given.name,
             role=given.role,
@@ -158,11 +154,7 @@ class UserRoutes:
         """
         fields = await bodies.read(call.request, _fields)
         command = UpdateUser(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             user_id=_user_id(call),
             fields=fields,
         )
@@ -178,11 +170,7 @@ class UserRoutes:
         given = await bodies.read(call.request, _new_password, optional=True)
         made_up = ids.new_secret() if given.password is None else None
         command = ResetPassword(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             user_id=_user_id(call),
             password=given.password or made_up or "",
         )
@@ -195,11 +183,7 @@ class UserRoutes:
         if not given.old_password:
             raise Invalid("oldPassword: expected at least 1 character")
         command = ChangePassword(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             old=given.old_password,
             new=given.new_password,
         )

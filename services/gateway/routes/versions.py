@@ -3,7 +3,6 @@
 import msgspec
 from aiohttp import web
 
-from libs.common import ids
 from libs.common.errors import Invalid, NotFound
 from libs.common.messages.flow import RestoreFlow
 from libs.common.messages.version import (
@@ -17,7 +16,7 @@ from services.gateway import paging
 from services.gateway.answers import FlowDetail, FlowWritten, reply, whole_seconds
 from services.gateway.definitions import Definition
 from services.gateway.operations import number, operation
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -99,11 +98,7 @@ class VersionRoutes:
         """
         flow = await self._find(call)
         command = RestoreFlow(
-            id=ids.new_id(),
-            at=self._parts.clock.now(),
-            company_id=call.caller.company_id,
-            by=call.caller.user_id,
-            origin=origin_of(call),
+            **wishing(call, self._parts.clock),
             flow_id=flow.id,
             version=_version(call),
         )

@@ -98,7 +98,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 async def test_connections_have_a_limit(gateway: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(server._Connection, "connections_max", 2)
     open_ones = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(2)]
     one_more, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     async with asyncio.timeout(5):
