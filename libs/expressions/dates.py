@@ -1,14 +1,21 @@
-"""Dates as text: RFC 3339 in and out, and Go's reference-time layouts (`2006-01-02`), always in UTC."""
+"""Dates as text: RFC 3339 in and out, and Go's reference-time layouts (`2006-01-02`), in UTC unless a zone is named."""
 
 import re
 from calendar import monthrange
 from collections.abc import Callable
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from libs.expressions.errors import Fault
-from libs.expressions.limits import DAYS_MAX, LAYOUT_CHARS_MAX, LAYOUTS_CACHED_MAX
+from libs.expressions.limits import (
+    DAYS_MAX,
+    LAYOUT_CHARS_MAX,
+    LAYOUTS_CACHED_MAX,
+    ZONE_CHARS_MAX,
+    ZONES_CACHED_MAX,
+)
 from libs.expressions.values import kind_of, number_of
 
 _DATE = re.compile(
@@ -59,12 +66,24 @@ def add_months(moment: datetime, months: int) -> datetime:
     return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
 
 
-def format_date(layout: str, moment: datetime) -> str:
-    """The moment in a layout of Go's `time.Format`; the zone is UTC."""
+def format_date(layout: str, moment: datetime, zone: tzinfo = UTC) -> str:
+    """The moment in a layout of Go's `time.Format`."""
     if len(layout) > LAYOUT_CHARS_MAX:
         raise Fault(f"a layout has at most {LAYOUT_CHARS_MAX} characters")
-    utc = moment.astimezone(UTC)
-    return "".join([piece if isinstance(piece, str) else piece(utc) for piece in _pieces(layout)])
+    try:
+        there = moment.astimezone(zone)
+    except OverflowError as error:
+        raise Fault("the date is not in the calendar") from error
+    return "".join([piece if isinstance(piece, str) else piece(there) for piece in _pieces(layout)])
+
+
+@lru_cache(maxsize=ZONES_CACHED_MAX)
+def zone_of(name: str) -> tzinfo:
+    """The IANA time zone of this name."""
+    try:
+        return ZoneInfo(name[:ZONE_CHARS_MAX])
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise Fault("this is no IANA time zone such as Europe/Berlin") from error
 
 
 def _from_match(found: re.Match[str]) -> datetime:
@@ -89,13 +108,42 @@ def _year_day(moment: datetime) -> int:
     return moment.timetuple().tm_yday
 
 
+# The longer spellings first, as below.
+_OFFSETS = (
+    "-070000",
+    "-07:00:00",
+    "-0700",
+    "-07:00",
+    "-07",
+    "Z070000",
+    "Z07:00:00",
+    "Z0700",
+    "Z07:00",
+    "Z07",
+)
+
+
+def _offset_as(token: str) -> _Piece:
+    mark = ":" if ":" in token else ""
+    parts = len(token.replace(":", "")) // 2  # hours, minutes, seconds
+
+    def offset(moment: datetime) -> str:
+        seconds = int((moment.utcoffset() or timedelta()).total_seconds())
+        if seconds == 0 and token[0] == "Z":
+            return "Z"
+        shown = (abs(seconds) // 3600, abs(seconds) // 60 % 60, abs(seconds) % 60)[:parts]
+        return ("-" if seconds < 0 else "+") + mark.join(f"{part:02}" for part in shown)
+
+    return offset
+
+
 # Go's reference time, Mon Jan 2 15:04:05 MST 2006; longer spellings stand before their beginnings.
 _TOKENS: tuple[tuple[str, str | _Piece], ...] = (
     ("January", lambda t: _MONTHS[t.month - 1]),
     ("Jan", lambda t: _MONTHS[t.month - 1][:3]),
     ("Monday", lambda t: _DAYS[t.weekday()]),
     ("Mon", lambda t: _DAYS[t.weekday()][:3]),
-    ("MST", "UTC"),
+    ("MST", lambda t: t.tzname() or ""),
     ("002", lambda t: f"{_year_day(t):03}"),
     ("01", lambda t: f"{t.month:02}"),
     ("02", lambda t: f"{t.day:02}"),
@@ -115,16 +163,7 @@ _TOKENS: tuple[tuple[str, str | _Piece], ...] = (
     ("5", lambda t: str(t.second)),
     ("PM", lambda t: "PM" if t.hour >= 12 else "AM"),
     ("pm", lambda t: "pm" if t.hour >= 12 else "am"),
-    ("-070000", "+000000"),
-    ("-07:00:00", "+00:00:00"),
-    ("-0700", "+0000"),
-    ("-07:00", "+00:00"),
-    ("-07", "+00"),
-    ("Z070000", "Z"),
-    ("Z07:00:00", "Z"),
-    ("Z0700", "Z"),
-    ("Z07:00", "Z"),
-    ("Z07", "Z"),
+    *((token, _offset_as(token)) for token in _OFFSETS),
 )
 _NOT_BEFORE_LOWER_CASE = ("Jan", "Mon")  # "Month" is a word, not a weekday
 _FRACTION = re.compile(r"[.,](?:0+|9+)(?!\d)", re.ASCII)

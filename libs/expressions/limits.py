@@ -30,6 +30,8 @@ RANDOM_CHARS_MAX = 4_096
 DAYS_MAX = 3_660_000  # ten thousand years: more leaves the calendar
 LAYOUT_CHARS_MAX = 256
 LAYOUTS_CACHED_MAX = 256
+ZONE_CHARS_MAX = 64
+ZONES_CACHED_MAX = 64
 PRINTF_CHARS_MAX = 1_000  # width and precision of one printf verb
 
 TEMPLATE_CHARS_CACHED_MAX = 16_384

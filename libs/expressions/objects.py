@@ -2,11 +2,11 @@
 
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from libs.expressions import draws
-from libs.expressions.dates import add_days, add_months, date_of, format_date, rfc3339
+from libs.expressions.dates import add_days, add_months, date_of, format_date, rfc3339, zone_of
 from libs.expressions.errors import Fault, NeedsValue
 from libs.expressions.function import Function, number, paid, text, whole
 from libs.expressions.scope import Frame
@@ -25,7 +25,8 @@ def _date_now(frame: Frame) -> str:
 
 
 def _date_format(frame: Frame, layout: Any, *date: Any) -> str:
-    return paid(frame, format_date(text(frame, layout), _moment(frame, date)))
+    zone = zone_of(text(frame, date[1])) if len(date) > 1 else UTC
+    return paid(frame, format_date(text(frame, layout), _moment(frame, date), zone))
 
 
 def _date_unix(frame: Frame, *date: Any) -> int:
@@ -81,7 +82,7 @@ def _entry(frame: Frame, key: tuple[str, str | None, str | None, str]) -> Any:
 # The piped value comes last, as Go does it: `$date.addDays 7 | $date.format "2006-01-02"`.
 MEMBERS: dict[str, Function] = {
     "$date.now": Function(_date_now, 0, 0, "last"),
-    "$date.format": Function(_date_format, 1, 2, "last"),
+    "$date.format": Function(_date_format, 1, 3, "last"),
     "$date.unix": Function(_date_unix, 0, 1, "last"),
     **{f"$date.{member}": Function(_date_adder(member), 1, 2, "last") for member in _SECONDS},
     "$date.addMonths": Function(_date_add_months, 1, 2, "last"),

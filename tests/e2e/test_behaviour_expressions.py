@@ -151,6 +151,12 @@ VALUES: dict[str, dict[str, Json]] = {
         "{{ $prev.args.none | default 'x' | upper }}": "X",
         "{{ $date.addDays 1 '2024-02-28' | $date.format '02.01.2006' }}": "29.02.2024",
     },
+    "dates": {
+        "{{ $date.format '15:04 MST' $prev.args.date 'Europe/Berlin' }}": "14:04 CET",
+        "{{ $date.addMonths 1 '2024-01-31' }}": "2024-02-29T00:00:00Z",
+        "{{ $date.addHours -1 $prev.args.date }}": "2024-02-29T12:04:05Z",
+        "{{ $date.unix '1970-01-02' }}": 86_400,
+    },
     "encoding": {
         "{{ $q.urlencode 'a b/ä' }}": "a+b%2F%C3%A4",
         "{{ $q.base64 'ä' }}": "w6Q=",

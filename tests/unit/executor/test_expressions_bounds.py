@@ -45,7 +45,7 @@ from tests.unit.executor.a_scope import a_scope, error_of, of
         ("{{ upper trim }}", "trim takes 1 argument, not 0; inside a call write (trim …)", 9),
         (
             "{{ $date.format }}",
-            "$date.format takes 1 to 2 arguments, not 0; inside a call write ($date.format …)",
+            "$date.format takes 1 to 3 arguments, not 0; inside a call write ($date.format …)",
             3,
         ),
         ("{{ 'a' | 'b' }}", "behind | stands a function", 9),

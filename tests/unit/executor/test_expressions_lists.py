@@ -52,6 +52,12 @@ from tests.unit.executor.a_scope import error_of, of
         ("$date.addMonths 1 '2024-01-31'", "2024-02-29T00:00:00Z"),
         ("$date.addMonths -13 '2024-01-31'", "2022-12-31T00:00:00Z"),
         ("$date.addHours 1.5 0", "1970-01-01T01:30:00Z"),
+        (
+            "$date.format '2006-01-02T15:04:05Z07:00 MST' 0 'America/New_York'",
+            "1969-12-31T19:00:00-05:00 EST",
+        ),
+        ("$date.format '-07 -0700 -07:00:00 Z0700' '2024-07-01' 'Asia/Kolkata'", "+05 +0530 +05:30:00 +0530"),
+        ("$date.format '15:04 Z07:00' '2024-07-01' 'UTC'", "00:00 Z"),
         ("$date.addSeconds 90 0", "1970-01-01T00:01:30Z"),
     ],
 )
@@ -77,6 +83,10 @@ def test_lists_objects_and_numbers(expression: str, value: Any) -> None:
         ("$q.base64decode '?'", "the text is not base64"),
         ("$q.base64decode '/w'", "the base64 does not hold UTF-8 text"),
         ("$date.addMonths 1e9", "the date is not in the calendar"),
+        ("$date.format '15:04' 0 '../etc/passwd'", "this is no IANA time zone such as Europe/Berlin"),
+        ("$date.format '15:04' 0 'Mars/Olympus'", "this is no IANA time zone such as Europe/Berlin"),
+        ("$date.format '15:04' 0 ''", "this is no IANA time zone such as Europe/Berlin"),
+        ("$date.format '2006' '0001-01-01' 'America/New_York'", "the date is not in the calendar"),
         ("floor 1e300", "the number is outside the 64-bit integers"),
     ],
 )
