@@ -1,6 +1,6 @@
 """What each module takes, gives and refuses, in plays over HTTP (spec flow8 section 17): many cases share a flow."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,21 +9,14 @@ from yarl import URL
 from tests.e2e.api import Api, Json
 from tests.e2e.module_cases import FAULTS, RESULTS
 from tests.e2e.origin import Origin
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 RAW_JWT_NONE = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiI0MiJ9."
 
 
-@pytest.fixture(scope="module")
-def reaching() -> Iterator[RunningSystem]:
-    """A system whose steps may call servers of this machine."""
-    with running_system(environ={"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}) as running:
-        yield running
-
-
 @pytest.fixture
-async def api(reaching: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(reaching) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         yield api
 
 

@@ -1,7 +1,7 @@
 """What steps read of secret KV entries stands in no event, whatever was done to it (spec flow8 section 13, D14)."""
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,7 +9,7 @@ from libs.common import subjects
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.e2e.origin import Origin
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import RunningSystem
 
 SECRET = "sk-live&Ärger/4711"
 TRACES = (
@@ -22,16 +22,9 @@ TRACES = (
 )
 
 
-@pytest.fixture(scope="module")
-def reaching() -> Iterator[RunningSystem]:
-    """A system whose steps may call servers of this machine."""
-    with running_system(environ={"HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}) as running:
-        yield running
-
-
 @pytest.fixture
-async def api(reaching: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(reaching) as api:
+async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
+    async with Api.logged_in(shared_system) as api:
         for key, value in {"token": SECRET, "pin": 42}.items():
             entry = {"key": key, "value": value, "secret": True}
             assert (await api.call("POST", "/api/kv", entry)).status in (200, 201)
@@ -76,7 +69,7 @@ async def history_of(system: RunningSystem, play_id: str) -> str:
     ],
 )
 async def test_13_no_arg_that_an_output_shows_reads_a_secret(
-    api: Api, reaching: RunningSystem, expression: str
+    api: Api, shared_system: RunningSystem, expression: str
 ) -> None:
     shown: dict[str, Json] = {
         "var": {"values": {"deep": [expression]}},
@@ -99,12 +92,12 @@ async def test_13_no_arg_that_an_output_shows_reads_a_secret(
     named = {ref: layer["error"].split("arg ")[1].split()[0] for ref, layer in layers.items()}
     assert named["subflow"] == "args"
     assert (named["var"], named["router"]) == ("values", "routes")
-    told = await history_of(reaching, play["playId"]) + str(layers)
+    told = await history_of(shared_system, play["playId"]) + str(layers)
     assert [trace for trace in TRACES if trace in told] == []
 
 
 async def test_13_a_secret_is_read_where_it_is_used(
-    api: Api, reaching: RunningSystem, origin: Origin
+    api: Api, shared_system: RunningSystem, origin: Origin
 ) -> None:
     basic = {"user": "ada", "pass": "{{ $kv.token }}"}
     url = f"{origin.url}/echo"
@@ -130,11 +123,11 @@ async def test_13_a_secret_is_read_where_it_is_used(
     assert came["basic"]["headers"]["authorization"].startswith("Basic ")
     assert came["basic"]["query"] == [["k", "***"]]
     assert came["body"]["body"] == '{"k":"***","pin":42}'
-    told = await history_of(reaching, play["playId"]) + str(layers)
+    told = await history_of(shared_system, play["playId"]) + str(layers)
     assert [trace for trace in (*TRACES[:4], SECRET[4:]) if trace in told] == []
 
 
-async def test_13_secrets_read_as_stars_in_log_lines(api: Api, reaching: RunningSystem) -> None:
+async def test_13_secrets_read_as_stars_in_log_lines(api: Api, shared_system: RunningSystem) -> None:
     steps = [
         step("log", "plain", message="key {{ $kv.token }}, pin {{ $kv.pin }}"),
         step("log", "changed", message="key {{ $kv.token | upper | replace 'LIVE' 'DEAD' }}"),
@@ -142,12 +135,12 @@ async def test_13_secrets_read_as_stars_in_log_lines(api: Api, reaching: Running
     _, layers = await ended(api, *steps)
     assert layers["plain"]["out"]["message"] == "key ***, pin ***"
     assert layers["changed"]["out"]["message"].startswith("key ")
-    lines = "".join(reaching.logs(name) for name in reaching.names()) + str(layers)
+    lines = "".join(shared_system.logs(name) for name in shared_system.names()) + str(layers)
     assert [trace for trace in (*TRACES, "SK-DEAD") if trace in lines] == []
 
 
 async def test_13_errors_quote_nothing_of_a_step_that_read_a_secret(
-    api: Api, reaching: RunningSystem
+    api: Api, shared_system: RunningSystem
 ) -> None:
     broken = {"leftValue": "a", "operator": "regex", "rightValue": "({{ $kv.token }}"}
     steps = [
@@ -159,11 +152,11 @@ async def test_13_errors_quote_nothing_of_a_step_that_read_a_secret(
     play, layers = await ended(api, *steps)
     assert {layer["state"] for layer in layers.values()} == {"FAIL"}
     assert "arg algorithm" in layers["changed"]["error"]
-    told = await history_of(reaching, play["playId"]) + str(layers)
+    told = await history_of(shared_system, play["playId"]) + str(layers)
     assert [trace for trace in TRACES if trace in told] == []
 
 
-async def test_13_the_modules_for_entries_show_no_secret(api: Api, reaching: RunningSystem) -> None:
+async def test_13_the_modules_for_entries_show_no_secret(api: Api, shared_system: RunningSystem) -> None:
     steps = [
         step("kv-get", "get", key="token", scope="global"),
         step("kv-set", "derived", key="derived", value="{{ upper $kv.token }}"),
@@ -174,7 +167,7 @@ async def test_13_the_modules_for_entries_show_no_secret(api: Api, reaching: Run
     assert (layers["get"]["errorCode"], layers["again"]["errorCode"]) == ("SECRET_SHOWN", "SECRET_SHOWN")
     assert layers["derived"]["out"] == {"key": "derived", "value": None, "scope": "flow"}
     assert "mask" in layers["stars"]["error"]
-    told = await history_of(reaching, play["playId"]) + str(layers)
+    told = await history_of(shared_system, play["playId"]) + str(layers)
     assert [trace for trace in TRACES if trace in told] == []
 
 
