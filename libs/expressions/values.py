@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,9 @@ from libs.expressions.errors import Fault
 from libs.expressions.limits import EXACT_FLOAT_MAX, INT_BITS_MAX, INT_MAX, INT_MIN, NUMBER_CHARS_MAX
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+PATHS_CACHED_MAX = 512
+
+_INDEX = re.compile(r"\[(\d+)\]", re.ASCII)
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
 _BLANKS = " \t\r\n"
 _KINDS: dict[type, str] = {
@@ -194,8 +198,8 @@ def _plain(value: Any) -> Any:
 
 
 def value_at(item: Any, path: str) -> Any:
-    """Return what stands at a dotted path below an element; null when nothing does."""
-    for name in path.split(".") if path else ():
+    """Return what stands at a path (`a.b`, `a[0].b`, `a.0.b`) below an element; null when nothing does."""
+    for name in _names(path):
         if isinstance(item, dict):
             item = item.get(name)
         elif isinstance(item, list) and name.isdecimal() and int(name) < len(item):
@@ -203,3 +207,8 @@ def value_at(item: Any, path: str) -> Any:
         else:
             return None
     return item
+
+
+@lru_cache(maxsize=PATHS_CACHED_MAX)
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(_INDEX.sub(r".\1", path).removeprefix(".").split(".")) if path else ()

@@ -281,6 +281,20 @@ async def test_section_17_1_aggregator_collects_from_parallel_branches(api: Api)
     assert play["out"] == {"items": ["right", "left"], "count": 2}
 
 
+async def test_section_17_1_aggregator_collects_a_field_by_its_path(api: Api) -> None:
+    body = var("body", 2, n={"deep": [{"k": "{{ $prev.loop.item }}"}]})
+    play, _ = await ended(api, "Path", loop(), body, gather(3, field="n.deep[0].k"), items=[1, 2])
+    assert play["out"] == {"items": [1, 2], "count": 2}
+
+
+async def test_section_17_1_more_items_than_a_loop_takes_fail_it(api: Api) -> None:
+    many = {"ref": "many", "appId": "enumeration", "index": 0, "args": {"from": 1, "to": 60_000}}
+    flow_items = "[{{ join $prev.many.items ',' }},{{ join $prev.many.items ',' }}]"
+    play, _ = await ended(api, "Too many", many, loop(items=flow_items), var("body", 2))
+    assert (play["state"], play["errorCode"]) == ("FAIL", "MODULE_ERROR")
+    assert "100,000" in play["error"]
+
+
 @pytest.mark.parametrize("source", ["nobody", "{{ $prev.args.ref }}", [], 5])
 async def test_section_17_1_aggregator_names_steps_of_its_flow(api: Api, source: Json) -> None:
     play, _ = await ended(api, f"Source {source}", var("x", 1, n=1), gather(2, source))
