@@ -67,6 +67,14 @@ async def test_0_every_refusal_has_the_one_form(
     assert await api.refused(method, path, raw=raw) == refusal
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json", ""])
+async def test_0_a_body_is_json_whatever_its_header_says(api: Api, kind: str) -> None:
+    headers = {"Content-Type": kind}
+    answer = await api.call("POST", "/api/groups", {"name": "Typed"}, headers=headers)
+    assert (answer.status, answer.json["name"]) == (201, "Typed")
+    assert answer.headers["Content-Type"].startswith("application/json")
+
+
 @pytest.mark.parametrize(
     "path", ["flows", "plays", "groups", "kv", "channels", "schedules", "audit", "timers"]
 )
