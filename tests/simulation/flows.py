@@ -17,6 +17,7 @@ from services.executor.modules.contract import (
     Step,
 )
 from services.executor.modules.control import Aggregator, Delay, Iterator
+from services.executor.modules.kv import KvAppend, KvIncrement
 from services.executor.modules.registry import Registry
 from services.executor.modules.subflow import Subflow
 from tests.simulation.clockwork import EPOCH, PROCESS
@@ -61,12 +62,13 @@ class Note(PureModule[NoteArgs]):
 
 
 class TouchArgs(Struct, frozen=True, kw_only=True):
-    """Args of `touch`: how long it takes, how many attempts fail, whether it never ends."""
+    """Args of `touch`: how long it takes, how many attempts fail, whether it never ends, what it has read."""
 
     ms: int = 0
     fails: int = 0
     hangs: bool = False
     kills: bool = False
+    seen: Any = None
 
 
 class Touch(EffectModule[TouchArgs]):
@@ -82,7 +84,7 @@ class Touch(EffectModule[TouchArgs]):
         del services
         process = PROCESS.get()
         assert process is not None
-        run = process.world.effects.begin(step)
+        run = process.world.effects.begin(step, seen=args.seen)
         if args.kills:
             process.trip_after(1, process.world.crash)
         if args.hangs or args.kills:
@@ -90,13 +92,35 @@ class Touch(EffectModule[TouchArgs]):
         await asyncio.sleep(args.ms / 1000)
         process.world.effects.end(run)
         if step.attempt <= args.fails:
-            raise ModuleFailed(f"attempt {step.attempt} was to fail")
+            raise ModuleFailed(f"attempt {step.attempt} was to fail with {args.seen}")
         return {"attempt": step.attempt}
+
+
+class TellArgs(Struct, frozen=True, kw_only=True):
+    """Args of `tell`: what it has read, and how many attempts fail."""
+
+    seen: Any = None
+    fails: int = 0
+
+
+class Tell(PureModule[TellArgs]):
+    """Says what it has read, also when it fails."""
+
+    app_id = "tell"
+    docs = "Says what it has read."
+    Args = TellArgs
+    args_example: ClassVar[dict[str, Any]] = {}
+    out_example: ClassVar[dict[str, Any]] = {"saw": "1"}
+
+    def evaluate(self, args: TellArgs, step: Step) -> dict[str, Any]:
+        if step.attempt <= args.fails:
+            raise ModuleFailed(f"I saw {args.seen}")
+        return {"saw": f"{args.seen}"}
 
 
 def registry() -> Registry:
     """Return the modules of the simulated executors."""
-    return Registry([Note, Touch, Delay, Iterator, Aggregator, Subflow])
+    return Registry([Note, Touch, Tell, Delay, Iterator, Aggregator, Subflow, KvIncrement, KvAppend])
 
 
 def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:

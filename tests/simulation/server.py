@@ -78,6 +78,8 @@ class Server:
         self._timers: dict[str, int] = {}
         self._batches: dict[str, list[tuple[str, bytes, dict[str, str]]]] = {}
         self.batches = 0
+        # Who answers requests on these subjects, at once; None: nobody hears of an answer.
+        self.answering: dict[str, Callable[[bytes], bytes | None]] = {}
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +137,11 @@ class Server:
         head = subject.split(".", 1)[0]
         if subject.startswith(_PLAYS_TOUCHED):
             self.observer.heard(connection.process, commits=head == "evt")
-        if head == "$JS":
+        if subject in self.answering:
+            said = self.answering[subject](data)
+            if said is not None:
+                self._answer(reply, Message(reply, "", said, None))
+        elif head == "$JS":
             self._api(connection, subject, data, reply)
         elif head in {"cmd", "evt", "tmr", "payload"}:
             answer = self._store_or_gather(subject, data, headers)

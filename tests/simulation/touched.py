@@ -24,6 +24,7 @@ class EffectRun(msgspec.Struct, kw_only=True):
     drive: Any
     process: Process
     began_at: float
+    seen: Any = None
     ended: bool = False
 
     @property
@@ -46,7 +47,7 @@ class Effects:
         self._laws = laws
         self._loop = loop
 
-    def begin(self, step: Step) -> EffectRun:
+    def begin(self, step: Step, *, seen: Any = None) -> EffectRun:
         """Write down that an effect starts, and check that it may."""
         process = PROCESS.get()
         assert process is not None
@@ -60,11 +61,23 @@ class Effects:
             drive=drive,
             process=process,
             began_at=self._loop.time(),
+            seen=seen,
         )
         if process.state != "ghost":
             self.runs.append(run)
             self._laws.effect_begins(run, self.runs)
+            self._sees_the_same(run)
         return run
+
+    def _sees_the_same(self, run: EffectRun) -> None:
+        since = self._laws.plays[run.play_id].operated.retried_epoch
+        for other in self.runs:
+            is_same = (other.play_id, other.name) == (run.play_id, run.name) and other.epoch >= since
+            if is_same and other.seen != run.seen:
+                text = (
+                    f"attempt {run.attempt} of step {run.name} read {run.seen}, an earlier one {other.seen}"
+                )
+                self._laws.fail("KV", run.play_id, text)
 
     def end(self, run: EffectRun) -> None:
         """Write down that an effect ended by itself."""

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, cast
 from unittest import mock
 
-from libs.common import group, ids
+from libs.common import group, ids, subjects
 from libs.common.codec import Context, encode_message
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
@@ -26,6 +26,7 @@ from services.executor import commands as commands_module
 from services.executor import history, play_snapshot
 from services.executor.app import App
 from services.executor.drive import Drive
+from services.executor.entries import Entries
 from services.executor.modules.contract import Services
 from services.executor.plays import Plays
 from tests.simulation.clockwork import DRIVE, EPOCH, PROCESS, Process, SimLoop
@@ -34,6 +35,7 @@ from tests.simulation.network import PAYLOAD_BYTES_MAX, SimBus, Weather
 from tests.simulation.people import People
 from tests.simulation.plans import Plan, draw
 from tests.simulation.server import Server
+from tests.simulation.shelf import Shelf
 from tests.simulation.streams import PLAYS
 from tests.simulation.touched import Effects
 from tests.simulation.truth import Laws, Violated
@@ -88,6 +90,11 @@ class World:
             cluster=self.plan.cluster,
         )
         self.laws.server = self.server
+        self.shelf = Shelf(Random(f"shelf {seed}"), self.weather, away=self.plan.away)
+        self.server.answering = {
+            subjects.query("kv"): self.shelf.ask,
+            subjects.command("kv"): self.shelf.tell,
+        }
         self.effects = Effects(self.laws, self.loop)
         self.executors: list[Process] = []
         self.graveyard: list[Process] = []
@@ -232,7 +239,7 @@ class World:
             registry=_REGISTRY,
             services=Services(
                 http=cast("Any", None),
-                kv=cast("Any", None),
+                kv=Entries(process.bus),
                 storage=cast("Any", None),
                 plays=Plays(
                     process.bus,
