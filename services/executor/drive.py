@@ -289,10 +289,14 @@ class Drive:
         finally:
             self._wake.clear()
 
+    def _is_parked(self) -> bool:
+        """Tell whether the own parking is durable although others appended after it: it is not to be done twice."""
+        return self.play.status != "RUN"
+
     async def _hold(self) -> bool:
         """Leave the play on hold, with nobody driving it. False when the log moved."""
         self.journal.record(m.PlayHeld(at=self._now()))
-        return await self.journal.commit()
+        return await self.journal.commit() or self._is_parked()
 
     async def _park(self, until: datetime | None) -> bool:
         """Leave the play in WAIT with nobody driving it: commit, then timer (R7). False when the log moved."""
@@ -304,6 +308,8 @@ class Drive:
             parked = replace(parked, ref=ref, layer_id=run.layer_id, iteration=iteration)
         journal.record(parked)
         if not await self._commit():
-            return False
+            if not self._is_parked():
+                return False
+            await self._duties.perform(self.play, self._plan)
         await publish_timer(self._parts.bus, self.key, journal.play, journal.sequence, journal.context)
         return True

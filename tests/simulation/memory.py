@@ -45,6 +45,12 @@ def was_sent_anew(server: "Server", commands: dict[int, tuple[str, str, Any]], k
     )
 
 
+def is_unacked(server: "Server", commands: dict[int, tuple[str, str, Any]], id: str, *, besides: int) -> bool:
+    """Tell whether another message than this one, with a command of this id, is not acknowledged yet."""
+    unacked = {sequence for consumer in server.consumers.values() for sequence in consumer.unacked}
+    return any(commands[sequence][1] == id for sequence in unacked & commands.keys() - {besides})
+
+
 def _whole(server: "Server", commit: Commit) -> Commit:
     company_id = company_of(commit.source)
     events = []

@@ -53,6 +53,8 @@ class Operated:
                 self.lifted_at = commit.sequence
             case m.PlayResumed() if play.status == "ON_HOLD" and event.reason not in UNPARKS_HELD:
                 fail("hold", f"a held play is driven again for {event.reason}")
+            case m.PlayWaiting() if play.status != "RUN":
+                fail("I6", f"parked while it is {play.status}")
             case m.PlayRetried():
                 self._retried_now(play, commit, event, fail)
             case m.ApprovalDecided() | m.ApprovalVoted() | m.ApprovalReminded() | m.ApprovalEscalated():

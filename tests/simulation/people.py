@@ -47,6 +47,11 @@ class People:
         self._world.faults["revive"] += 1
         self.send(self.keys[n], "revive", m.RevivePlay(at=self._now()), f"revive-{n}")
 
+    def carry(self, n: int) -> None:
+        """Carry the n-th play over, if it is parked, as the sweep does with one that was silent for long (D16)."""
+        command = m.CarryOverPlay(at=self._now())
+        self.send(self.keys[n], "carry", command, f"carry-{n}-{self._now():%M%S%f}")
+
     def hold(self, n: int, times: int) -> None:
         """Put the n-th play on hold."""
         self._world.faults["hold"] += 1

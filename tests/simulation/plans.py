@@ -27,6 +27,7 @@ WEATHERS = (
 )  # fmt: skip
 
 SHORT_SHARE = 0.4
+CARRIED_SHARE = 0.2
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -47,6 +48,7 @@ class Plan(msgspec.Struct, kw_only=True):
     approve_times: int = 1
     look_s: float = 2.0  # how long at most between two looks for pending approvals
     revives: list[tuple[float, int]] = []
+    carries: list[tuple[float, int]] = []  # when, which play is to be carried over (D16)
     holds: list[tuple[float, int, int]] = []  # when, which play, how many messages
     resumes: float = 0.5  # how likely a held play is resumed each time somebody looks
     retries: int = 0  # how often people retry a play that failed
@@ -79,6 +81,7 @@ def draw(seed: int, kind: str = "") -> Plan:
     plan = _of_kind(drawn if kind in {"", "short"} else kind, random)
     if drawn not in _FAMILIES and kind not in _FAMILIES:
         _operate(plan, Random(f"operate {seed}"))
+        _carry(plan, Random(f"carry {seed}"))
     plan.short = kind == "short" or Random(f"short {seed}").random() < SHORT_SHARE
     return plan
 
@@ -144,6 +147,18 @@ def _deaf(random: Random) -> Plan:
     return plan
 
 
+def _carried(random: Random) -> Plan:
+    """Plays that are carried over while they wait, and drivers that do not hear that their wait is durable."""
+    plan = _cast(random, 1, random.choice(("waits", "two waits")))
+    plan.cancels, plan.cluster, plan.approvals = [], False, 0.2
+    plan.carries = [(random.uniform(0, 30), 0) for _ in range(random.choice((4, 8, 16)))]
+    plan.weather = {"append_ack_lost": random.choice((0.2, 0.5))}
+    if random.random() < 0.5:
+        length_s = random.choice((None, random.uniform(2, 22)))
+        plan.commit_hits = [(random.randint(1, 8), random.choice((1, 2, 3, 4)), length_s)]
+    return plan
+
+
 def _quiet(random: Random) -> Plan:
     """Cancels of long steps, and nobody to tell the driver."""
     plan = _cast(random, 2, "long")
@@ -204,6 +219,12 @@ def _operate(plan: Plan, random: Random) -> None:
         plan.holds = [_hold(random, at, n) for at, n, _ in plan.starts]
     if random.random() < 0.25:
         plan.retries = random.choice((1, 2))
+
+
+def _carry(plan: Plan, random: Random) -> None:
+    """Carry plays over, in some worlds, whether or not they are parked just then."""
+    if random.random() < CARRIED_SHARE:
+        plan.carries = [(at + random.uniform(0.2, 40), n) for at, n, _ in plan.starts for _ in range(4)]
 
 
 def _hold(random: Random, at: float, n: int) -> tuple[float, int, int]:
@@ -276,5 +297,6 @@ _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "stale": _stale,
     "deaf": _deaf,
     "quiet": _quiet,
+    "carried": _carried,
     "crowd": _crowd,
 }

@@ -1,7 +1,7 @@
 """Bugs planted on purpose, each the loss of one rule of the ownership protocol; the simulation must find every one.
 
 They are patches of the executor's own code, applied around a world. The comment names the counterexample (C1 to C16) or
-the rule (R1 to R14) of the protocol.
+the rule (R1 to R15) of the protocol; README.md has them all in a table.
 """
 
 import asyncio
@@ -57,6 +57,12 @@ def _keep_twice(self: Journal, event: Any) -> None:
     """I6: after a conflict an outcome is kept twice: a failed attempt counts double."""
     self.record(event)
     self.record(event)
+
+
+def _never_parked(self: Drive) -> bool:
+    """R1: the own parking, behind what others appended since, or behind their snapshot, is taken for none."""
+    del self
+    return False
 
 
 def _never_fenced(self: Journal) -> None:
@@ -161,6 +167,12 @@ async def _ack_unseen(
     context = commands_module._context(key, envelope)
     await journal_module.publish_timer(self._parts.bus, key, known.play, known.sequence, context)
     await delivery.ack()
+
+
+def _nobody_else(given: Any, state: Play) -> bool:
+    """R15: a command is taken under a redelivery although somebody may be about to acknowledge an earlier delivery."""
+    del given, state
+    return False
 
 
 async def _record_first(self: Commands, key: Any, delivery: Delivery, *rest: Any) -> None:
@@ -316,6 +328,7 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     **LOOPS,
     **OPERATED,
     "R1 own commit not recognised": ("deaf", swap(Journal, "_reconcile", _reconcile_without_own)),
+    "R1 own parking not recognised behind a snapshot": ("carried", swap(Drive, "_is_parked", _never_parked)),
     "R2 outcome computed again": ("race", swap(Journal, "_keep", _keep_nothing)),
     "R3 any redelivery fences": ("all", swap(play_commands, "_receive_running", _any_redelivery_fences)),
     "R4 any delivery fences": ("all", swap(play_commands, "_receive_running", _any_delivery_fences)),
@@ -332,6 +345,7 @@ PLANTED: dict[str, tuple[str, Planted]] = {
     "R12 nobody looks at the log": ("quiet", swap(Drive, "look", _look_away)),
     "R13 take-over after the end": ("", swap(commands_module, "receive", _receive_after_the_end)),
     "R14 control slot kept": ("gates", swap(App, "_handle_control", _control_slot_kept)),
+    "R15 taken under a redelivery": ("stale", swap(commands_module, "_may_be_acked_by_others", _nobody_else)),
     "C1 redelivery taken for done": ("", swap(play_commands, "_receive_running", _redelivery_is_acked)),
     "C5 never fenced": ("sharp", swap(Journal, "_check_epoch", _never_fenced)),
     "D3 no optimistic lock": ("", swap(bus_module.Bus, "append", _no_expectation)),

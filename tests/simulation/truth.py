@@ -251,7 +251,12 @@ class Laws(Observer):
         drives = play.driver is not None and play.driver.sequence == kept.sequence
         if drives and play.status == "RUN":
             self.fail("I1", key.play_id, f"{verb} acknowledged while it drives")
-        if drives and play.status == "WAIT" and play.wait_until is not None and not self._has_timer(truth):
+        if (
+            drives
+            and play.status == "WAIT"
+            and play.wait_until is not None
+            and not self._has_timer(truth, kept.sequence)
+        ):
             self.fail("I1", key.play_id, "parked without a timer")
         assert self.server is not None
         if memory.was_sent_anew(self.server, truth.commands, kept):
@@ -291,11 +296,13 @@ class Laws(Observer):
             and (event.layer_id, event.iteration) == (layer_id, iteration)
         )
 
-    def _has_timer(self, truth: Truth) -> bool:
+    def _has_timer(self, truth: Truth, sequence: int) -> bool:
         assert self.server is not None
         timer = self.server.timer_of(truth.key.timer)
         if timer is not None and decode_message(timer.data).data.wait_id == truth.play.wait_id:
             return True
+        if memory.is_unacked(self.server, truth.commands, truth.commits[-1].causation_id, besides=sequence):
+            return True  # whoever appended last, as to carry the play over, sets it before he acknowledges
         return any(
             verb == "wake" and c.wait_id == truth.play.wait_id for verb, _, c in truth.commands.values()
         )

@@ -153,6 +153,7 @@ class World:
         self._at(0.0, *[(at, self.people.start, n, times) for at, n, times in plan.starts])
         self._at(0.0, *[(at, self.people.cancel, n) for at, n in plan.cancels])
         self._at(0.0, *[(at, self.people.revive, n) for at, n in plan.revives])
+        self._at(0.0, *[(at, self.people.carry, n) for at, n in plan.carries])
         self._at(0.0, *[(at, self.people.hold, n, times) for at, n, times in plan.holds])
         self._at(0.0, *[(at, self._arm_crash, n, handles) for at, n, handles in plan.crashes])
         self._at(0.0, *[(at, self._arm_stall, n, handles, s) for at, n, handles, s in plan.stalls])
