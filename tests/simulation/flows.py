@@ -93,7 +93,7 @@ class Touch(EffectModule[TouchArgs]):
         process.world.effects.end(run)
         if step.attempt <= args.fails:
             raise ModuleFailed(f"attempt {step.attempt} was to fail with {args.seen}")
-        return {"attempt": step.attempt}
+        return {"attempt": step.attempt, "ms": args.ms}
 
 
 class TellArgs(Struct, frozen=True, kw_only=True):

@@ -213,6 +213,18 @@ def _loops(random: Random) -> Plan:
     return plan
 
 
+def _unordered(random: Random) -> Plan:
+    """A loop whose later items end before the earlier ones of their batch."""
+    items = sorted(random.sample(range(5, 2_000), 3), reverse=True)
+    layers = (
+        a_layer("it", app_id="iterator", args={"items": items, "batchSize": 3}),
+        a_layer("s0", app_id="touch", index=1, args={"ms": "{{ $prev.it.item }}"}),
+        a_layer("all_s0", app_id="aggregator", index=2, args={"sourceRef": "s0"}),
+    )
+    flow = builders.a_flow(*layers, id="f0", company_id=COMPANY)
+    return Plan(flows=[flow], starts=[(0.0, 0, 1)])
+
+
 def _operate(plan: Plan, random: Random) -> None:
     """Let people hold and retry plays, in some worlds."""
     if random.random() < 0.25:
@@ -291,6 +303,7 @@ _FAMILIES: dict[str, Callable[[Random], Plan]] = {
     "race": _race,
     "gates": _gates,
     "loops": _loops,
+    "unordered": _unordered,
     "operated": _operated,
     "sharp": _sharp,
     "late": _late,

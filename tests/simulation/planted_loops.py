@@ -61,6 +61,6 @@ def _one_key_for_all_items(self: Attempts, step: Any, *more: Any) -> Any:
 LOOPS: dict[str, tuple[str, Planted]] = {
     "17.1 items given up by a take-over": ("loops", swap(play_commands, "_take_over", _items_given_up)),
     "17.1 an item gathered twice": ("loops", swap(play_levels, "_end_batch", _gathered_twice)),
-    "17.1 items gathered as they end": ("loops", swap(play_levels, "_end_batch", _gathered_as_they_end)),
+    "17.1 items gathered as they end": ("unordered", swap(play_levels, "_end_batch", _gathered_as_they_end)),
     "17.1 one key for all items": ("loops", swap(Attempts, "_call", _one_key_for_all_items)),
 }
