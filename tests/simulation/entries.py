@@ -38,6 +38,7 @@ def draw(seed: int) -> Plan:
         declines=0.1,
         look_s=1.5,
         short=random.random() < 0.3,
+        entries=True,
         away=random.choice((0.0, 0.0, 0.1, 0.4)),
         retries=random.choice((0, 0, 1)),
     )

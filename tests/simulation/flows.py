@@ -10,6 +10,7 @@ from libs.common.messages.approval import Approval
 from libs.common.messages.flow import Execution, Flow, Layer, Retry
 from services.executor.modules.contract import (
     EffectModule,
+    Module,
     ModuleFailed,
     ModuleSkipped,
     PureModule,
@@ -118,9 +119,10 @@ class Tell(PureModule[TellArgs]):
         return {"saw": f"{args.seen}"}
 
 
-def registry() -> Registry:
-    """Return the modules of the simulated executors."""
-    return Registry([Note, Touch, Tell, Delay, Iterator, Aggregator, Subflow, KvIncrement, KvAppend])
+def registry(*, entries: bool = False) -> Registry:
+    """Return the modules of the simulated executors, with `entries` those that read and write of KV."""
+    more: list[type[Module[Any]]] = [Tell, KvIncrement, KvAppend] if entries else []
+    return Registry([Note, Touch, Delay, Iterator, Aggregator, Subflow, *more])
 
 
 def a_flow(random: Random, theme: str, *, flow_id: str = FLOW) -> Flow:

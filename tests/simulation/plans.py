@@ -63,6 +63,7 @@ class Plan(msgspec.Struct, kw_only=True):
     restarts: list[tuple[float, float, float]] = []  # of the server: when, how long away, how much it forgets
     skews: list[float] = []  # of the executors' wall clocks
     weather: dict[str, float] = {}
+    entries: bool = False  # whether executors have the modules that read and write KV entries
     away: float = 0.0  # how likely the store of KV entries does not answer well
     short: bool = False  # histories of a few bytes are long, and values of a few bytes big
 

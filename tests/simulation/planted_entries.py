@@ -48,5 +48,5 @@ ENTRIES: dict[str, Planted] = {
     "ADR 27 what was read is not kept": swap(attempts, "started", _started_unread),
     "ADR 27 a failed attempt forgets what it read": swap(Attempts, "_event_of", _event_of_forgetful),
     "17.7 a write repeated on redelivery": swap(kv, "_named", _named_anew),
-    "D14 a secret in an error": swap(attempts, "masked", _unmasked),
+    "D14 a secret in an error": swap(attempts, "masked_error", _unmasked),
 }

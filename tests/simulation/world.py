@@ -237,7 +237,7 @@ class World:
             process.bus,
             Health({}),
             clock=process,
-            registry=_REGISTRY,
+            registry=_REGISTRIES[self.plan.entries],
             services=Services(
                 http=cast("Any", None),
                 kv=Entries(process.bus),
@@ -362,4 +362,4 @@ class World:
             self.people.look(number)
 
 
-_REGISTRY = registry()
+_REGISTRIES = {entries: registry(entries=entries) for entries in (False, True)}
