@@ -85,6 +85,7 @@ async def test_13_no_arg_that_an_output_shows_reads_a_secret(
         "kv_append": {"key": "list", "value": expression},
         "subflow": {"flowId": "any", "args": {"x": expression}},
         "storage_write": {"path": f"a/{expression}", "content": "x"},
+        "storage_move": {"from": "a", "to": expression},
     }
     steps = [step(name.replace("_", "-"), name, **args) for name, args in shown.items()]
     play, layers = await ended(api, *steps, args={"key": "token"})

@@ -107,7 +107,7 @@ class JsonStringify(PureModule[JsonStringifyArgs]):
     isolated = True
     docs = "Writes a value as JSON text."
     Args = JsonStringifyArgs
-    shown_args = frozenset({"input"})
+    shown_args = frozenset({"input", "indent"})
     args_example = {"input": {"id": 7, "tags": ["a", "b"]}}
     out_example = {"result": '{"id":7,"tags":["a","b"]}'}
 

@@ -91,7 +91,8 @@ class StorageWrite(EffectModule[StorageWriteArgs]):
         "Folders are made as needed."
     )
     Args = StorageWriteArgs
-    shown_args = frozenset({"path"})
+    # What is in a file stands in the output of whoever reads it.
+    shown_args = frozenset({"path", "content"})
     args_example = {"path": "reports/today.csv", "content": "id,total\n42,250\n"}
     out_example = {"path": "reports/today.csv", "size": 16}
 

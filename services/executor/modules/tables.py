@@ -77,7 +77,7 @@ class CsvGenerate(PureModule[CsvGenerateArgs]):
     isolated = True
     docs = "Writes CSV with CRLF line ends. Cells are written as text, lists and objects as JSON, null as nothing."
     Args = CsvGenerateArgs
-    shown_args = frozenset({"rows", "columns"})
+    shown_args = frozenset({"rows", "columns", "delimiter"})
     args_example = {"rows": [{"sku": "A-1", "title": "Tea, green"}, {"sku": "B-2", "price": 4.5}]}
     out_example = {"result": 'sku,title,price\r\nA-1,"Tea, green",\r\nB-2,,4.5\r\n', "count": 2}
 
