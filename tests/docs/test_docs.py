@@ -31,13 +31,14 @@ PAGE_S_MAX = 90.0
 PROGRAM_S_MAX = 20.0
 END_OF_BLOCK = "@@ end of block @@"
 VARYING = re.compile(r"[0-9a-f]{24}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+NOBODY = {"HEADRACE_ADMIN_EMAIL": "", "HEADRACE_ADMIN_PASSWORD": ""}
 VARYING_NUMBERS = frozenset({"duration"})
 
 
 @pytest.fixture(scope="module")
 def first_start() -> Iterator[RunningSystem]:
     """The system as a newcomer has it: its own admin, its own password."""
-    with running_system(environ={"HEADRACE_ADMIN_EMAIL": "", "HEADRACE_ADMIN_PASSWORD": ""}) as system:
+    with running_system(environ=NOBODY, empty=True) as system:
         yield system
 
 

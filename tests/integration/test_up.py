@@ -83,7 +83,7 @@ def test_several_gateways_share_the_port() -> None:
 @pytest.mark.slow
 def test_servers_of_ones_own_are_used_instead(nats_url: str, empty_database: str) -> None:
     environ = {"HEADRACE_NATS_URL": nats_url, "HEADRACE_POSTGRES_DSN": empty_database}
-    with running_system(environ=environ) as system:
+    with running_system(environ=environ, empty=True) as system:
         assert set(ALL) - set(system.names()) == {"nats-0", "postgres-0"}
         assert system.env()["HEADRACE_NATS_URL"] == nats_url
 
