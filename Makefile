@@ -17,7 +17,7 @@ run: setup  ## Start the whole system on this machine, with sample flows, until 
 	@exec .venv/bin/headrace up --sample
 
 test: setup  ## Run the tests on real NATS and Postgres servers (ARGS="-k words" picks some)
-	@exec .venv/bin/pytest --numprocesses auto --dist loadfile $(ARGS)
+	@exec .venv/bin/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## Check format, lint, types and who may import whom
 	.venv/bin/ruff format --check .
