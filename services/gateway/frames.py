@@ -104,8 +104,8 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
             return [_layer_started(event, event.at, play_id)]
         case m.LayerCompleted():
             body = {**_layer("play:layer:completed", event, play_id), "state": event.state, **_out(event)}
-            # The module of a filtered step never ran, so nothing started.
-            announced = event.announced or event.state == "FILTERED"
+            # The module of a step that was filtered or never reached did not run, so nothing started.
+            announced = event.announced or event.state == "FILTERED" or event.started_at is None
             return [body] if announced else [_layer_started(event, event.started_at, play_id), body]
         case m.LayerFailed():
             failure = {"state": "FAIL", "error": event.error, "errorCode": event.error_code}

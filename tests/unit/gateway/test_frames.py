@@ -89,6 +89,10 @@ def test_a_skipped_step_did() -> None:
     assert _types(_completed(state="SKIP")) == ["play:layer:started", "play:layer:completed"]
 
 
+def test_a_step_that_was_never_reached_did_not_start() -> None:
+    assert _types(_completed(state="SKIP", started_at=None)) == ["play:layer:completed"]
+
+
 def test_retries_start_once() -> None:
     assert _types(m.LayerStarted(at=AT, ref="a", layer_id=LAYER, attempt=2)) == []
 
