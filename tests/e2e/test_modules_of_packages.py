@@ -50,6 +50,8 @@ async def test_17_9_modules_are_listed_with_args_and_examples(system_with_packag
     assert modules["greet"] == greet
     assert (greet["docs"], greet["pure"]) == ("Greets somebody by name.", True)
     assert greet["argsSchema"]["required"] == ["name"]
+    assert modules["wget"]["requiredComponents"] == ["request", "storage"]
+    assert (modules["var"]["requiredComponents"], modules["var"]["shownArgs"]) == ([], ["values"])
     assert greet["outExample"] == {"text": "Guten Tag Ada"}
     assert missing == (404, "MODULE_NOT_FOUND")
 

@@ -25,6 +25,9 @@ class ModuleInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     # What it belongs together with, and whether it can run in a process of its own.
     family: str = ""
     isolated: bool = False
+    # What it works with (storage, ai, db, request, console), and which args no secret KV entry is read in (ADR 38).
+    required_components: tuple[str, ...] = ()
+    shown_args: tuple[str, ...] = ()
 
 
 class ListModules(Query, frozen=True, kw_only=True, tag="module.list"):

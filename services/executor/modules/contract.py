@@ -13,6 +13,9 @@ from services.executor.entries import Entries
 from services.executor.plays import Plays
 from services.executor.storage import Storage
 
+# Kinds of components in the contract (spec flow8 section 17.9).
+COMPONENTS = frozenset({"storage", "ai", "db", "request", "console"})
+
 A = TypeVar("A", bound=msgspec.Struct)
 
 
@@ -102,6 +105,8 @@ class Module(Generic[A]):
     version: ClassVar[int] = 1
     # Args whose `{{ .field }}` is meant for the module itself, not for the engine (spec flow8 section 17.2, Q33).
     raw_args: ClassVar[frozenset[str]] = frozenset()
+    # What it works with, of COMPONENTS: shown to people who choose a module.
+    required_components: ClassVar[frozenset[str]] = frozenset()
     # Args that stand in the output, as they are or changed: a secret KV entry cannot be read in them (ADR 38).
     shown_args: ClassVar[frozenset[str]] = frozenset()
     # Args that only people read: a secret KV entry reads as `***` in them.

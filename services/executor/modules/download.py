@@ -62,6 +62,7 @@ class Wget(EffectModule[WgetArgs]):
     )
     Args = WgetArgs
     shown_args = frozenset({"path"})
+    required_components = frozenset({"request", "storage"})
     args_example = {"url": "https://files.example.com/reports/today.csv", "path": "reports/today.csv"}
     out_example = {"path": "reports/today.csv", "size": 16, "mimeType": "text/csv"}
 

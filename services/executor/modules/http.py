@@ -99,6 +99,7 @@ class Curl(EffectModule[CurlArgs]):
         "are lower-case; `set-cookie` is a list."
     )
     Args = CurlArgs
+    required_components = frozenset({"request"})
     args_example = {
         "method": "POST",
         "url": "https://api.example.com/orders",

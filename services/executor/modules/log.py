@@ -36,6 +36,7 @@ class Log(PureModule[LogArgs]):
     )
     Args = LogArgs
     veiled_args = frozenset({"message"})
+    required_components = frozenset({"console"})
     args_example = {"message": "order 42 accepted", "level": "info"}
     out_example = {"message": "order 42 accepted", "level": "info"}
 

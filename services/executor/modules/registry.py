@@ -30,7 +30,7 @@ from services.executor.modules import (
     tokens,
 )
 from services.executor.modules.args import decode_args, encoded_names, schema_of
-from services.executor.modules.contract import EffectModule, Module, ModuleFailed, PureModule
+from services.executor.modules.contract import COMPONENTS, EffectModule, Module, ModuleFailed, PureModule
 
 ENTRY_POINTS = "headrace.modules"
 FAMILIES: tuple[tuple[type[Module[Any]], ...], ...] = (
@@ -118,6 +118,8 @@ def info(module: Module[Any]) -> ModuleInfo:
         raw_args=tuple(sorted(module.raw_args)),
         family=type(module).__module__.rpartition(".")[2],
         isolated=module.isolated,
+        required_components=tuple(sorted(module.required_components)),
+        shown_args=tuple(sorted(module.shown_args)),
     )
 
 
@@ -167,8 +169,12 @@ def _objection(kind: Any) -> str:
         return "a module with effects cannot be isolated: what it works with is in this process"
     if issubclass(kind, EffectModule) and not inspect.iscoroutinefunction(kind.run):
         return "a module with effects has an async method run(args, step, services)"
-    unknown = kind.raw_args - encoded_names(kind.Args)
-    return f"raw_args names no arg: {', '.join(sorted(unknown))}" if unknown else ""
+    if strange := kind.required_components - COMPONENTS:
+        return f"required_components are of {', '.join(sorted(COMPONENTS))}, not {', '.join(sorted(strange))}"
+    for name in ("raw_args", "shown_args", "veiled_args"):
+        if unknown := getattr(kind, name) - encoded_names(kind.Args):
+            return f"{name} names no arg: {', '.join(sorted(unknown))}"
+    return ""
 
 
 def _name(kind: type[Module[Any]]) -> str:

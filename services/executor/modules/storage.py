@@ -49,6 +49,7 @@ class StorageRead(EffectModule[StorageReadArgs]):
     )
     Args = StorageReadArgs
     shown_args = frozenset({"path"})
+    required_components = frozenset({"storage"})
     args_example = {"path": "reports/today.csv"}
     out_example = {
         "content": "id,total\n42,250\n",
@@ -93,6 +94,7 @@ class StorageWrite(EffectModule[StorageWriteArgs]):
     Args = StorageWriteArgs
     # What is in a file stands in the output of whoever reads it.
     shown_args = frozenset({"path", "content"})
+    required_components = frozenset({"storage"})
     args_example = {"path": "reports/today.csv", "content": "id,total\n42,250\n"}
     out_example = {"path": "reports/today.csv", "size": 16}
 
@@ -122,6 +124,7 @@ class StorageMove(EffectModule[StorageMoveArgs]):
     )
     Args = StorageMoveArgs
     shown_args = frozenset({"from", "to"})
+    required_components = frozenset({"storage"})
     args_example = {"from": "reports/today.csv", "to": "reports/2026-11-22.csv"}
     out_example = {"from": "reports/today.csv", "to": "reports/2026-11-22.csv"}
 
@@ -148,6 +151,7 @@ class StorageDelete(EffectModule[StorageDeleteArgs]):
     )
     Args = StorageDeleteArgs
     shown_args = frozenset({"path"})
+    required_components = frozenset({"storage"})
     args_example = {"path": "reports/today.csv"}
     out_example = {"path": "reports/today.csv", "deleted": True}
 
@@ -169,6 +173,7 @@ class StorageExists(EffectModule[StorageExistsArgs]):
     app_id = "storage-exists"
     docs = "Tells whether there is a file or folder."
     Args = StorageExistsArgs
+    required_components = frozenset({"storage"})
     args_example = {"path": "reports/today.csv"}
     out_example = {"exists": True}
 
@@ -203,6 +208,7 @@ class StorageList(EffectModule[StorageListArgs]):
     )
     Args = StorageListArgs
     shown_args = frozenset({"path"})
+    required_components = frozenset({"storage"})
     args_example = {"path": "reports", "pattern": "*.csv"}
     out_example = {"files": [{"path": "reports/today.csv", "size": 16}], "count": 1}
 
@@ -225,6 +231,7 @@ class StorageTempdir(EffectModule[StorageTempdirArgs]):
     app_id = "storage-tempdir"
     docs = "Makes a folder of the play's own, the same whenever the play asks. It is deleted when the play has ended."
     Args = StorageTempdirArgs
+    required_components = frozenset({"storage"})
     args_example = {}
     out_example = {"path": "tmp/play-674000000000000000000001/"}
 

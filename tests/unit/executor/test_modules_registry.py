@@ -139,6 +139,12 @@ def test_nothing_is_known_under_a_name_nobody_took() -> None:
         (type("Wrong", (Greet,), {"args_example": {}}), "Object missing required field `firstName`"),
         (type("Odd", (Greet,), {"out_example": object()}), "its example does not hold"),
         (type("Raw", (Greet,), {"raw_args": frozenset({"name"})}), "raw_args names no arg: name"),
+        (type("Show", (Greet,), {"shown_args": frozenset({"name"})}), "shown_args names no arg: name"),
+        (type("Veil", (Greet,), {"veiled_args": frozenset({"name"})}), "veiled_args names no arg: name"),
+        (
+            type("Part", (Greet,), {"required_components": frozenset({"fax"})}),
+            "required_components are of ai, console, db, request, storage, not fax",
+        ),
         (type("Bare", (Greet,), {"Args": dict}), "Args is not a msgspec.Struct"),
         (type("Idle", (Greet,), {"evaluate": PureModule.evaluate}), "plain method evaluate(args, step)"),
         (
