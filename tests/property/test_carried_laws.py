@@ -16,7 +16,7 @@ from services.store.log_reader import Record
 from services.store.read_models.layers import LayerRow
 from services.store.read_models.plays import PlayFold, PlaysBatch
 from tests.builders import AT
-from tests.property.test_play_laws import LAWS, moves, plans, play
+from tests.property.courses import LAWS, moves, plans, play
 
 KEY = subjects.play_key("c", "f", "p", shards=1)
 CONTEXT = Context(source=codec.source_of("c", "f"), subject="p", causation_id="x")

@@ -3,150 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.messages import play as m
-from libs.common.messages.approval import Approval
-from libs.common.messages.flow import Execution, Layer, Retry
-from services.executor import steps
 from services.executor.play import Play, evolve, fold, run_of
 from services.executor.play_commands import ACK, LEAVE
 from services.executor.play_levels import collected_at, runs
-from services.executor.play_outcomes import gated
-from tests.builders import AT, a_layer, a_plan, a_start, an_approval
-from tests.spec import FAILED, Scene, names, without_memory
-
-LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-REFS = ("a", "b", "c", "d")
-
-
-@st.composite
-def layers(draw: st.DrawFn) -> tuple[Layer, ...]:
-    made = draw(steps_of_a_flow())
-    if draw(st.booleans()):
-        made = (*made, a_layer("loop", app_id="iterator", index=draw(st.integers(-1, 1))))
-    if draw(st.booleans()) and made:
-        made = (*made, a_layer("inner", app_id="iterator", index=draw(st.integers(0, 1))))
-    if draw(st.booleans()) and made:
-        sources = draw(st.lists(st.sampled_from([layer.ref for layer in made]), min_size=1, max_size=2))
-        index = draw(st.integers(1, 4))
-        made = (*made, a_layer("all", app_id="aggregator", index=index, args={"sourceRef": sources}))
-    return made
-
-
-@st.composite
-def steps_of_a_flow(draw: st.DrawFn) -> tuple[Layer, ...]:
-    return tuple(
-        a_layer(
-            ref,
-            app_id=draw(st.sampled_from(("note", "touch"))),
-            index=draw(st.integers(0, 2)),
-            needs_approval=draw(st.booleans()),
-            approval=draw(st.sampled_from((None, None, Approval(count=2), Approval(timeout=30)))),
-            on_error=draw(st.sampled_from(("fail", "continue", "skip"))),
-            retry=draw(st.sampled_from((None, Retry(2, 1000)))),
-            filters=draw(st.sampled_from(((), _looks_at("a")))),
-        )
-        for ref in REFS[: draw(st.integers(0, len(REFS)))]
-    )
-
-
-def _looks_at(ref: str) -> tuple[dict[str, str], ...]:
-    return ({"leftValue": f"{{{{ $prev.{ref}.state }}}}", "operator": "eq", "rightValue": "FAIL"},)
-
-
-plans = st.builds(
-    lambda made, timeout: a_plan(*made, execution=Execution(timeout=timeout)),
-    layers(),
-    st.sampled_from((0, 0, 60)),
-)
-moves = st.lists(
-    st.tuples(
-        st.sampled_from(
-            (
-                *("follow", "run", "run", "run", "later", "park", "cancel", "approve", "revive", "again"),
-                *("follow", "run", "approve", "hold", "lift", "retry", "retry"),
-            )
-        ),
-        st.integers(0, 5),
-    ),
-    max_size=25,
-)
-
-
-def play(plan: Any, course: list[tuple[str, int]]) -> Scene:
-    """Let a play of this plan go through these moves, as far as they are possible when their turn comes."""
-    scene = Scene(plan).started()
-    for number, (move, choice) in enumerate(course):
-        if not scene.play.ended:
-            _make(scene, move, choice, f"command-{number}")
-        elif move == "retry" and scene.play.status == "FAIL":
-            scene.retry(f"command-{number}", sequence=700 + number)
-    return scene
-
-
-def _make(scene: Scene, move: str, choice: int, id: str) -> None:
-    match move:
-        case "follow":
-            _follow(scene)
-        case "run":
-            _run(scene, choice)
-        case "later":
-            scene.later(choice * 10)
-        case "park":
-            _park(scene, id)
-        case "cancel":
-            scene.send(m.CancelPlay(at=scene.now), id=id, sequence=100 + choice)
-        case "approve":
-            decision: m.Decision = "declined" if choice == 0 else "approved"
-            command = an_approval(REFS[choice % 4], decision, at=scene.now, by=f"person {choice}")
-            scene.send(command, id=id, sequence=200 + choice)
-        case "hold":
-            scene.send(m.HoldPlay(at=scene.now), id=id, sequence=600 + choice)
-        case "lift":
-            scene.send(m.ResumePlay(at=scene.now), id=id, sequence=650 + choice)
-        case "retry":
-            assert scene.retry(id, sequence=700 + choice).action in {"ack", "leave"}
-        case "revive":
-            scene.send(m.RevivePlay(at=scene.now), id=id, sequence=300 + choice)
-        case _:
-            driver = scene.play.driver
-            assert driver is not None
-            scene.send(a_start(), id="start", sequence=driver.sequence, delivery=driver.delivery + choice)
-
-
-def _follow(scene: Scene) -> None:
-    if scene.play.status == "RUN":
-        scene.follow()
-
-
-def _park(scene: Scene, id: str) -> None:
-    if scene.play.status != "RUN":
-        return
-    todo = scene.look()
-    if todo.held and not todo.ready:
-        scene.commit((m.PlayHeld(at=scene.now),))
-    elif not todo.held and not todo.ended:
-        scene.parked(id, until=todo.until)
-
-
-def _run(scene: Scene, choice: int) -> None:
-    ready = scene.look().ready
-    if scene.play.status != "RUN" or not ready:
-        return
-    step = ready[choice % len(ready)]
-    run = run_of(scene.play, step.ref, step.iteration)
-    if step.broken is not None:
-        scene.ended(step.ref, steps.Failed(step.broken, "MODULE_ERROR", final=True), at=step.iteration)
-    elif step.layer.needs_approval and (run is None or run.state == "NEW") and not (run and run.approval):
-        scene.commit((gated(step, scene.now),))
-    elif step.layer.app_id == "iterator":
-        scene.ended(step.ref, steps.Iterates(list(range(choice)), 1 + choice % 3, 2), at=step.iteration)
-    else:
-        done = steps.Done({"n": choice}, 7)
-        outcome = (done, FAILED, steps.Skipped(), steps.Waits(5_000, 1))[choice % 4]
-        scene.ended(step.ref, outcome, at=step.iteration)
+from tests.builders import AT, a_start, an_approval
+from tests.property.courses import LAWS, REFS, end_child, follow, moves, plans, play, run_step
+from tests.spec import names, without_memory
 
 
 @LAWS
@@ -301,6 +167,11 @@ def test_a_command_whose_time_is_over_changes_nothing(plan: Any, course: list[tu
         m.WakePlay(at=AT, wait_id="of another wait"),
         m.RetryPlay(at=AT, after=1),
         m.ChildEnded(at=AT, child_play_id="nobody", state="DONE"),
+        *(
+            m.ChildEnded(at=AT, child_play_id=child_id, state="DONE")
+            for child_id, child in scene.play.children.items()
+            if child.state is not None
+        ),
     ]
     voted = [
         an_approval(run.layer_id, by=vote.by, iteration=iteration)
@@ -374,12 +245,13 @@ def test_every_play_ends_when_all_its_steps_run_and_all_approvals_are_given(
                 id=f"wake-{number}",
                 sequence=400 + number,
             )
+        end_child(scene, 0, f"child-{number}")
         for ref in REFS:
             for again in range(9):
                 id = f"final-{number}-{ref}-{again}"
                 command = an_approval(ref, at=scene.now, by=f"late {again}")
                 scene.send(command, id=id, sequence=500 + 9 * number)
         scene.now += timedelta(seconds=10)
-        _follow(scene)
-        _run(scene, 0)
+        follow(scene)
+        run_step(scene, 0)
     assert scene.play.ended, names(scene.commits[-1].events)

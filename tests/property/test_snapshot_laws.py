@@ -15,7 +15,7 @@ from libs.common.payloads import Payloads
 from services.executor.play import Play, evolve_commit, fold
 from services.executor.play_snapshot import is_readable, play_of, snapshot_of
 from tests.builders import AT
-from tests.property.test_play_laws import LAWS, moves, plans, play
+from tests.property.courses import LAWS, moves, plans, play
 
 CONTEXT = Context(source=codec.source_of("c", "f"), subject="p", causation_id="x")
 json_values = st.recursive(

@@ -181,12 +181,12 @@ def _stale(random: Random) -> Plan:
     """A driver that answers who asks for it and dies, and an asker that is frozen before it acknowledges."""
     step = a_layer("a", app_id="touch", args={"ms": 30_000})
     return Plan(
-        executors=3,
+        executors=2,
         flows=[builders.a_flow(step, id="f0", company_id=COMPANY)],
         starts=[(0.0, 0, 1)],
         revives=[(1.0, 0)],
-        hits=[(random.choice((3, 4)), random.randint(1, 4), random.uniform(12, 20))],
-        crashes=[(5.0, random.randrange(3), 1)],
+        hits=[(random.choice((3, 4, 5)), random.randint(1, 4), random.uniform(14, 20))],
+        crashes=[(5.0, random.randrange(2), 1)],
     )
 
 
