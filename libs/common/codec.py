@@ -56,6 +56,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.play.held.v1": play.PlayHeld,
     "headrace.play.hold-lifted.v1": play.HoldLifted,
     "headrace.play.retried.v1": play.PlayRetried,
+    "headrace.play.retry-deferred.v1": play.RetryDeferred,
     "headrace.play.cancel-requested.v1": play.CancelRequested,
     "headrace.play.approval.decided.v1": play.ApprovalDecided,
     "headrace.play.approval.voted.v1": play.ApprovalVoted,

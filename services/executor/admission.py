@@ -9,6 +9,7 @@ from libs.common import subjects
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Conflict, NotFound
+from libs.common.lane import COMPANY
 from libs.common.messages import play as m
 from libs.common.messages.lane import Seat
 from libs.common.subjects import LaneKey, PlayKey
@@ -18,8 +19,6 @@ from services.executor.lane import Limit
 from services.executor.lanes import Lanes
 from services.executor.play_commands import Admission
 from services.executor.plays import Plays
-
-COMPANY = "_"
 
 log = structlog.get_logger(__name__)
 
@@ -61,26 +60,50 @@ class Admissions:
             flow = (await self._plans.get(wanted.definition)).flow
         except NotFound:
             return Admission()  # it ends by itself, for the same reason
-        lanes = self._lanes_of(key, wanted, flow.execution.max_concurrent)
+        lanes = self._lanes_of(key, wanted.parent, flow.execution.max_concurrent)
         if not lanes or not isinstance(command, m.StartPlay | m.ReleasePlay | m.HoldPlay):
             return Admission(lanes=lanes)
         limit = Limit(flow.execution.max_concurrent, wanted.definition)
         return await self._acquire(key, known, lanes, limit)
 
-    async def free(self, key: PlayKey, lanes: tuple[str, ...]) -> None:
-        """Free what an ended play holds, and release who comes next; harmless when repeated."""
+    async def admit_retry(self, key: PlayKey, known: History) -> Admission:
+        """Return whether a play may run again from the end it came to; takes a slot, or a place in the line.
+
+        Which limits hold for it is what its version of the flow says, however often this is asked: a slot that was
+        taken is one that will be freed. Nobody waits for a play that has ended, so it shares nobody's slots. What the
+        end itself holds must be free by now. Raises Conflict as `admit`.
+        """
+        flow = (await self._plans.get(known.play.definition)).flow
+        lanes = self._lanes_of(key, None, flow.execution.max_concurrent)
+        if not lanes:
+            return Admission()
+        return await self._acquire(
+            key, known, lanes, await self._limit_now(key), retry=known.play.retries + 1
+        )
+
+    async def free(self, key: PlayKey, lanes: tuple[str, ...], retry: int) -> None:
+        """Free what an ended play holds after so many retries, and release who comes next; harmless when repeated."""
+        seat = _seat(key, retry)
         for lane in lanes:
             limit = Limit(self._limits.company_plays_max) if lane == COMPANY else None
-            promoted = await self._lanes.free(self._lane(key, lane), key.play_id, limit)
-            await self._release(key, promoted)
+            promoted = await self._lanes.free(self._lane(key, lane), seat, limit)
+            await self._release(key, promoted, by=seat.name)
 
-    def _lanes_of(self, key: PlayKey, start: m.StartPlay, max_concurrent: int) -> tuple[str, ...]:
+    async def look(self, key: PlayKey, lanes: tuple[str, ...], retry: int) -> None:
+        """Release a retry in line that waits no more: whoever let it in may have come before it was put there."""
+        seat = _seat(key, retry)
+        for lane in lanes:
+            if await self._lanes.waits(self._lane(key, lane), seat):
+                return
+        await self._release(key, [seat], by="line")
+
+    def _lanes_of(self, key: PlayKey, parent: m.Parent | None, max_concurrent: int) -> tuple[str, ...]:
         # A play that somebody waits for shares the slots of those above it: else they would wait for each other.
-        held = start.parent.lanes if start.parent is not None else ()
+        held = parent.lanes if parent is not None else ()
         wanted = []
         if max_concurrent and key.flow_id not in held:
             wanted.append(key.flow_id)
-        if self._limits.company_plays_max and start.parent is None:
+        if self._limits.company_plays_max and parent is None:
             wanted.append(COMPANY)
         return tuple(wanted)
 
@@ -92,27 +115,34 @@ class Admissions:
             return Limit(0)  # nothing else will ever start: who waits may go
         return Limit(flow.execution.max_concurrent, sequence)
 
-    async def _acquire(self, key: PlayKey, known: History, lanes: tuple[str, ...], limit: Limit) -> Admission:
+    async def _acquire(
+        self, key: PlayKey, known: History, lanes: tuple[str, ...], limit: Limit, *, retry: int | None = None
+    ) -> Admission:
         async def still_wanted() -> None:
             if await history.last_sequence(self._bus, key, leader=True) != known.sequence:
                 raise Conflict(f"play {key.play_id} moved while it was about to take a slot")
 
-        seat = Seat(play_id=key.play_id, flow_id=key.flow_id)
+        seat = _seat(key, known.play.retries if retry is None else retry)
         for lane in lanes:
             slots = Limit(self._limits.company_plays_max) if lane == COMPANY else limit
             standing = await self._lanes.acquire(self._lane(key, lane), seat, slots, still_wanted)
-            await self._release(key, standing.promoted)
+            await self._release(key, standing.promoted, by=seat.name)
             if standing.position is None:
                 return Admission(lanes=lanes, is_full=True)
             if standing.position:
                 return Admission(lanes=lanes, position=standing.position)
         return Admission(lanes=lanes)
 
-    async def _release(self, by: PlayKey, seats: Sequence[Seat]) -> None:
+    async def _release(self, of: PlayKey, seats: Sequence[Seat], *, by: str) -> None:
         for seat in seats:
-            key = self._plays.key(by.company_id, seat.flow_id, seat.play_id)
+            key = self._plays.key(of.company_id, seat.flow_id, seat.play_id)
             release = m.ReleasePlay(at=self._clock.now())
-            await self._plays.send(key, "release", release, id=f"release-{seat.play_id}-{by.play_id}")
+            # Each seat by each: a release of a play is known after it, and a retry of that play needs another.
+            await self._plays.send(key, "release", release, id=f"release-{seat.name}-{by}")
 
     def _lane(self, key: PlayKey, lane: str) -> LaneKey:
         return subjects.lane_key(key.company_id, lane, shards=self._limits.shards)
+
+
+def _seat(key: PlayKey, retry: int) -> Seat:
+    return Seat(play_id=key.play_id, flow_id=key.flow_id, retry=retry)

@@ -12,10 +12,10 @@ from libs.common.bus import Expected
 from libs.common.codec import Context, Envelope, UnknownType, decode_message, source_of
 from libs.common.consumer import Delivery
 from libs.common.errors import Conflict, HeadraceError, NotFound, PayloadLost, Unavailable
+from libs.common.lane import COMPANY
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play
 from services.executor import history
-from services.executor.admission import COMPANY
 from services.executor.drive import Drive
 from services.executor.drivers import Drivers
 from services.executor.duties import Duties
@@ -24,12 +24,14 @@ from services.executor.journal import Redecide, append, publish_timer, snapshot_
 from services.executor.leftovers import clean_up
 from services.executor.parts import Parts
 from services.executor.play import Play, evolve
-from services.executor.play_commands import LEAVE, Received, receive
+from services.executor.play_commands import LEAVE, Admission, Received, receive
 from services.executor.play_duties import has_duties
 from services.executor.play_retry import restarts
 
 HANDLE_ATTEMPTS_MAX = 50
 MISSES_MAX = 2
+# Nobody retries one play as often.
+FORGOTTEN_RETRIES_MAX = 1_000
 # An hour of redeliveries at the default ack_wait: so long may a rolling update take to bring an executor that knows it.
 UNKNOWN_DELIVERIES_MAX = 360
 
@@ -106,7 +108,7 @@ class Commands:
             await delivery.ack()
             return
         restarted = await self._restarts(known, envelope.data)
-        admission = await self._parts.admissions.admit(key, known, envelope.data, start)
+        admission = await self._admit(given, known, start, retries=restarted is not None)
         received = receive(
             known.play,
             envelope.data,
@@ -167,6 +169,17 @@ class Commands:
             return None
         return restarts(known.play, await self._plans.get(known.play.definition))
 
+    async def _admit(
+        self, given: "_Given", known: History, start: m.StartPlay | None, *, retries: bool
+    ) -> Admission:
+        key, _, envelope, _ = given
+        if not retries:
+            return await self._parts.admissions.admit(key, known, envelope.data, start)
+        # A retry begins the end anew: whoever came to it may have died before it did the duties of it. Its slot, too,
+        # is free before the retry takes one.
+        await self._do_duties(key, envelope, known.play)
+        return await self._parts.admissions.admit_retry(key, known)
+
     async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
         if await history.last_sequence(self._parts.bus, key, leader=True) != known.sequence:
@@ -180,8 +193,8 @@ class Commands:
         if play.status == "RUN" or not has_duties(play):
             return
         if not play.definition:
-            # How it began is forgotten: it may have had slots of these.
-            play.lanes = (key.flow_id, COMPANY)
+            # How it began is forgotten: it may have had slots of these, for one of so many retries.
+            play.lanes, play.retries = (key.flow_id, COMPANY), FORGOTTEN_RETRIES_MAX
         try:
             plan = await self._plans.get(play.definition) if play.definition else None
         except NotFound:
@@ -240,9 +253,6 @@ class Commands:
         except NotFound as error:
             await self._fail(given, known, received, error)
             return
-        if known.play.ended:
-            # A retry begins the end anew: whoever came to it may have died before it did the duties of it.
-            await self._do_duties(key, envelope, known.play)
         drive = Drive(self._parts, key, delivery, envelope, known, plan)
         drive.begin(received.events)
         self._drivers.add(drive)

@@ -45,7 +45,7 @@ class Duties:
     async def _do(self, duty: d.Duty, play: Play) -> None:
         match duty:
             case d.StartChild():
-                lanes = (*(play.parent.lanes if play.parent is not None else ()), *play.lanes)
+                lanes = d.lanes_above(play)
                 parent = m.Parent(flow_id=self._key.flow_id, play_id=self._key.play_id, lanes=lanes)
                 start = d.start_of(duty, play, parent, self._clock.now())
                 await self._plays.start(self._child(duty.child), start, correlation_id=self._correlation_id)
@@ -60,7 +60,9 @@ class Duties:
             case d.StartErrorFlow():
                 await self._start_error_flow(duty)
             case d.FreeSlots():
-                await self._admissions.free(self._key, duty.lanes)
+                await self._admissions.free(self._key, duty.lanes, duty.retry)
+            case d.LookInLine():
+                await self._admissions.look(self._key, duty.lanes, duty.retry)
             case _:
                 assert_never(duty)
 

@@ -61,16 +61,23 @@ class Lanes:
         lane, is_full = await self._append(key, decide)
         if is_full:
             return Standing(None, ())
-        return Standing(lane.position(seat.play_id), lane.promoted(seat.play_id))
+        return Standing(lane.position(seat.name), lane.promoted(seat.name))
 
-    async def free(self, key: LaneKey, play_id: str, limit: Limit | None = None) -> Sequence[Seat]:
-        """Free what a play holds; return the plays that its ends let in, now or before. Raises Unavailable."""
+    async def free(self, key: LaneKey, seat: Seat, limit: Limit | None = None) -> Sequence[Seat]:
+        """Free what a play holds; return the seats that this end let in, now or before. Raises Unavailable."""
 
         async def decide(lane: Lane, now: datetime) -> list[AnyLaneEvent]:
-            return free(lane, play_id, now, limit=limit)
+            return free(lane, seat, now, limit=limit)
 
         lane, _ = await self._append(key, decide)
-        return lane.promoted(play_id)
+        return lane.promoted(seat.name)
+
+    async def waits(self, key: LaneKey, seat: Seat) -> bool:
+        """Tell whether this seat waits in the lane, as its last message says. Raises Unavailable."""
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            known = await self._newest(key)
+            self._keep(key, known)
+            return known.lane.standing(seat.name) == "waits"
 
     async def _append(
         self, key: LaneKey, decide: Callable[[Lane, datetime], Awaitable[list[AnyLaneEvent] | None]]

@@ -118,6 +118,8 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
         case m.PlayStarted():
             _started(play, event)
         case m.PlayResumed():
+            if play.status == "DEFERRED":
+                play.clock_from, play.started_at = event.at, play.started_at or _released_at(event)
             play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
             play.wait_id, play.wait_until = "", None
             play.resumes = play.resumes + 1 if event.reason in {"redelivery", "revive"} else 0
@@ -129,7 +131,7 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             play.cancelled_by = event.by
         case m.ChildReturned():
             _returned(play, event)
-        case m.HoldRequested() | m.PlayHeld() | m.HoldLifted() | m.PlayRetried():
+        case m.HoldRequested() | m.PlayHeld() | m.HoldLifted() | m.PlayRetried() | m.RetryDeferred():
             _operated(play, event)
         case m.ApprovalDecided() | m.ApprovalVoted() | m.ApprovalEscalated() | m.ApprovalReminded():
             _approval(_run(play, event), event)
@@ -180,9 +182,15 @@ def _deferred(play: Play, event: m.PlayDeferred) -> None:
     start = msgspec.structs.replace(event.start, args=event.args)
     play.status, play.start, play.lanes = "DEFERRED", start, event.lanes
     play.definition, play.flow_version = start.definition, start.flow_version
-    play.args, play.seed = start.args, start.seed
+    play.args, play.seed, play.by, play.replay = start.args, start.seed, start.by, start.replay
+    play.isolated = start.mode == "isolated"
     play.trigger, play.parent, play.depth = start.trigger, start.parent, start.depth
     play.prev = {"args": start.args}
+
+
+def _released_at(event: m.PlayResumed) -> datetime | None:
+    # A play that is cancelled in line has never started.
+    return event.at if event.reason == "released" else None
 
 
 def _waiting(play: Play, event: m.LayerWaiting) -> None:
@@ -234,7 +242,9 @@ def _leave_child(play: Play, run: LayerRun) -> None:
     run.child = ""
 
 
-def _operated(play: Play, event: m.HoldRequested | m.PlayHeld | m.HoldLifted | m.PlayRetried) -> None:
+def _operated(
+    play: Play, event: m.HoldRequested | m.PlayHeld | m.HoldLifted | m.PlayRetried | m.RetryDeferred
+) -> None:
     match event:
         case m.HoldRequested():
             play.hold = m.Hold(event.at, event.by, event.note)
@@ -244,7 +254,12 @@ def _operated(play: Play, event: m.HoldRequested | m.PlayHeld | m.HoldLifted | m
         case m.HoldLifted():
             _lifted(play, event)
         case m.PlayRetried():
-            _retried(play, event)
+            play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
+            play.clock_from, play.started_at = event.at, play.started_at or event.at
+            _begun_anew(play, event)
+        case m.RetryDeferred():
+            play.status = "DEFERRED"
+            _begun_anew(play, event)
 
 
 def _approval(
@@ -264,11 +279,12 @@ def _lifted(play: Play, event: m.HoldLifted) -> None:
     play.hold = play.held_at = None
 
 
-def _retried(play: Play, event: m.PlayRetried) -> None:
-    play.status, play.epoch, play.driver = "RUN", event.epoch, event.driver
-    play.clock_from, play.retries = event.at, event.number
-    # Its slots are free, and others may have them: who retries a play wants this one, whatever the limit.
-    play.lanes = ()
+def _begun_anew(play: Play, event: m.PlayRetried | m.RetryDeferred) -> None:
+    # The slots of its end are free, and others may have them. One that was retried before limits held for retries
+    # has none.
+    play.retries, play.lanes = event.number, event.lanes
+    # One that was cancelled in line, and never started, goes on as well: with what it was to begin with.
+    play.start = None
     play.cancelled_by = play.hold = play.held_at = None
     play.out = play.error = play.error_code = play.failed_ref = None
     play.resumes = play.cursor = 0

@@ -61,7 +61,7 @@ def receive(
     if play.status == "DEFERRED":
         return _receive_deferred(play, command, id, driver, admission)
     if play.ended:
-        return _receive_ended(play, command, id, driver, restarts)
+        return _receive_ended(play, command, id, driver, restarts, admission)
     if play.status == "RUN":
         return _receive_running(play, command, id, driver)
     return _receive_parked(play, command, id, driver)
@@ -80,9 +80,9 @@ def _receive_unborn(
             # The cancel overtook the start: both are decided here, in one commit (R9).
             cancel = m.CancelRequested(at=command.at, by=command.by)
             return Received("drive", (_start(start, command.at, driver, admission.lanes), cancel))
-        case m.HoldPlay() if start is not None and not (admission.position or admission.is_full):
-            hold = m.HoldRequested(at=command.at, by=command.by, note=command.note)
-            return Received("drive", (_start(start, command.at, driver, admission.lanes), hold))
+        case m.HoldPlay() if start is not None:
+            begun = _begin(start, command.at, driver, admission)
+            return begun if admission.is_full else begun._replace(events=(*begun.events, _hold(command)))
         case _:
             # Nothing can wait for an approval, a timer or a new driver before it began.
             return ACK
@@ -90,9 +90,7 @@ def _receive_unborn(
 
 def _begin(start: m.StartPlay, at: datetime, driver: m.Driver, admission: Admission) -> Received:
     if admission.is_full:
-        error = "too many plays wait for a slot already"
-        full = m.PlayFailed(at=at, error=error, error_code="QUEUE_FULL", started_at=at)
-        return Received("record", (_start(start, at, driver, admission.lanes), full))
+        return Received("record", (_start(start, at, driver, admission.lanes), _queue_full(at, at)))
     if admission.position:
         bare = msgspec.structs.replace(start, args={}, payloads=None)
         deferred = m.PlayDeferred(
@@ -102,23 +100,40 @@ def _begin(start: m.StartPlay, at: datetime, driver: m.Driver, admission: Admiss
     return Received("drive", (_start(start, at, driver, admission.lanes),))
 
 
+def _queue_full(at: datetime, started_at: datetime | None) -> m.PlayFailed:
+    error = "too many plays wait for a slot already"
+    return m.PlayFailed(at=at, error=error, error_code="QUEUE_FULL", started_at=started_at)
+
+
 def _receive_deferred(
     play: Play, command: m.PlayCommand, id: str, driver: m.Driver, admission: Admission
 ) -> Received:
     if id in play.applied:
         return ACK
     match command:
-        case m.ReleasePlay() if play.start is not None and not admission.position:
-            return Received("drive", (_start(play.start, command.at, driver, play.lanes),))
+        case m.ReleasePlay() if not admission.position:
+            return _released(play, command.at, driver, admission)
         case m.CancelPlay():
-            cancel = m.CancelRequested(at=command.at, by=command.by)
-            resumed = m.PlayResumed(at=command.at, epoch=play.epoch + 1, driver=driver, reason="cancel")
-            return Received("drive", (cancel, resumed))
+            return _unpark(play, command, driver, "cancel", m.CancelRequested(at=command.at, by=command.by))
         case m.CarryOverPlay():
             return _carry_over(play, command, id)
+        case m.HoldPlay() | m.ResumePlay() | m.ChildEnded():
+            # Held, it keeps its place, and parks when its turn has come.
+            fact = _fact(play, command)
+            return Received("record", (fact,)) if fact is not None else ACK
         case _:
-            # A start never drives a play in line: whoever put it there may be frozen before its acknowledgement.
+            # A start or a retry never drives a play in line: whoever put it there may be frozen before he
+            # acknowledges that very command.
             return ACK
+
+
+def _released(play: Play, at: datetime, driver: m.Driver, admission: Admission) -> Received:
+    if play.start is not None:
+        return _begin(play.start, at, driver, admission._replace(lanes=play.lanes))
+    resumed = m.PlayResumed(at=at, epoch=play.epoch + 1, driver=driver, reason="released")
+    if admission.is_full:
+        return Received("record", (resumed, _queue_full(at, play.started_at)))
+    return Received("drive", (resumed,))
 
 
 def _carry_over(play: Play, command: m.CarryOverPlay, id: str) -> Received:
@@ -151,7 +166,12 @@ def _start(
 
 
 def _receive_ended(
-    play: Play, command: m.PlayCommand, id: str, driver: m.Driver, restarts: tuple[str, ...] | None
+    play: Play,
+    command: m.PlayCommand,
+    id: str,
+    driver: m.Driver,
+    restarts: tuple[str, ...] | None,
+    admission: Admission,
 ) -> Received:
     """An end absorbs every command but one: the retry that means this very end."""
     if (
@@ -161,15 +181,19 @@ def _receive_ended(
         or id in play.applied
     ):
         return ACK
-    retried = m.PlayRetried(
-        at=command.at,
-        epoch=play.epoch + 1,
-        driver=driver,
-        number=play.retries + 1,
-        refs=restarts,
-        by=command.by,
-        note=command.note,
-    )
+    about: dict[str, Any] = {
+        "at": command.at,
+        "number": play.retries + 1,
+        "refs": restarts,
+        "by": command.by,
+        "note": command.note,
+        "lanes": admission.lanes,
+    }
+    if admission.position:
+        return Received("record", (m.RetryDeferred(**about, position=admission.position),))
+    retried = m.PlayRetried(**about, epoch=play.epoch + 1, driver=driver)
+    if admission.is_full:
+        return Received("record", (retried, _queue_full(command.at, play.started_at)))
     return Received("drive", (retried,))
 
 
@@ -205,7 +229,7 @@ def _fact(play: Play, command: m.PlayCommand) -> m.PlayEvent | None:
         case m.HoldPlay():
             return _hold(command) if play.hold is None else None
         case m.ResumePlay():
-            return _lift(command) if play.hold is not None else None
+            return _lift(command, in_line=play.status == "DEFERRED") if play.hold is not None else None
         case (
             m.StartPlay()
             | m.WakePlay()
@@ -223,8 +247,8 @@ def _hold(command: m.HoldPlay) -> m.HoldRequested:
     return m.HoldRequested(at=command.at, by=command.by, note=command.note)
 
 
-def _lift(command: m.ResumePlay) -> m.HoldLifted:
-    return m.HoldLifted(at=command.at, by=command.by, note=command.note)
+def _lift(command: m.ResumePlay, *, in_line: bool = False) -> m.HoldLifted:
+    return m.HoldLifted(at=command.at, by=command.by, note=command.note, in_line=in_line)
 
 
 def _receive_parked(play: Play, command: m.PlayCommand, id: str, driver: m.Driver) -> Received:

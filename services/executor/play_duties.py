@@ -49,17 +49,30 @@ class StartErrorFlow(NamedTuple):
 
 
 class FreeSlots(NamedTuple):
-    """The play has ended: its slots are for the next ones in line."""
+    """The play has ended, after so many retries: its slots are for the next ones in line."""
 
     lanes: tuple[str, ...]
+    retry: int
 
 
-Duty = StartChild | CancelChild | TellParent | StartErrorFlow | FreeSlots
+class LookInLine(NamedTuple):
+    """A retry stands in line: see whether it has its slot, for its release may have found the play ended."""
+
+    lanes: tuple[str, ...]
+    retry: int
+
+
+Duty = StartChild | CancelChild | TellParent | StartErrorFlow | FreeSlots | LookInLine
 
 
 def has_duties(play: Play) -> bool:
     """Tell whether this state may oblige to anything; cheap, for every commit asks."""
-    return bool(play.children) or play.ended
+    return bool(play.children) or play.ended or is_retry_in_line(play)
+
+
+def is_retry_in_line(play: Play) -> bool:
+    """Tell whether a play that ran before waits for a slot."""
+    return play.status == "DEFERRED" and play.start is None
 
 
 def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
@@ -73,10 +86,12 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
             due[f"cancel-{child_id}"] = CancelChild(child.start)
         elif child.state is None:
             due[f"start-{child_id}"] = StartChild(child.start, child.args)
+    if is_retry_in_line(play):
+        due["line"] = LookInLine(play.lanes, play.retries)
     if not play.ended:
         return due
     if play.lanes:
-        due["slots"] = FreeSlots(play.lanes)
+        due["slots"] = FreeSlots(play.lanes, play.retries)
     if play.parent is not None:
         due["parent"] = TellParent(play.parent, play.status, play.out, play.error)
     if plan is not None and _has_error_flow(play, plan):
@@ -87,6 +102,15 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
             depth=play.depth + 1,
         )
     return due
+
+
+def lanes_above(play: Play) -> tuple[str, ...]:
+    """Return the lanes whose slots a child shares: those of its parent, and of who waits for that one.
+
+    Nobody waits for a retried play any more: whoever did was told of the end.
+    """
+    above = play.parent.lanes if play.parent is not None and not play.retries else ()
+    return (*above, *play.lanes)
 
 
 def start_of(duty: StartChild, play: Play, parent: m.Parent, at: datetime) -> m.StartPlay:

@@ -58,7 +58,7 @@ class PlayResumedFrame(Frame, frozen=True, kw_only=True):
 
 
 class PlayRetriedFrame(Frame, frozen=True, kw_only=True):
-    """A failed play runs again; `refs` are the steps that begin anew."""
+    """A failed play runs again, or waits for a slot to do so (`DEFERRED`); `refs` are the steps that begin anew."""
 
     type: Literal["play:retried"]
     by: str

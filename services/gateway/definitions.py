@@ -25,6 +25,7 @@ class Definition(NamedTuple):
     enabled: bool
     deleted: bool
     group_id: str | None = None
+    is_limited: bool = False  # only so many of its plays run at once
 
 
 def plausible(text: str) -> bool:
@@ -83,7 +84,15 @@ def _definition(envelope: codec.Envelope, sequence: int) -> Definition:
     event = envelope.data
     assert isinstance(event, FlowEvent), f"{envelope.type} among flows"
     flow = event.flow
-    return Definition(flow.id, flow.version, sequence, flow.enabled, flow.deleted, flow.group_id)
+    return Definition(
+        id=flow.id,
+        version=flow.version,
+        sequence=sequence,
+        enabled=flow.enabled,
+        deleted=flow.deleted,
+        group_id=flow.group_id,
+        is_limited=flow.execution.max_concurrent > 0,
+    )
 
 
 def _owner(envelope: codec.Envelope, _sequence: int) -> str:

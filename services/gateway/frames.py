@@ -84,7 +84,7 @@ def _head(body: Fields, play_id: str, flow_id: str) -> str:
 
 def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: datetime | None) -> list[Fields]:
     match event:
-        case m.PlayStarted():
+        case m.PlayStarted() | m.PlayResumed(reason="released"):
             return [{"type": "play:started", "at": event.at, "state": "RUN"}]
         case m.PlayWaiting():
             return [
@@ -93,10 +93,12 @@ def _bodies(event: m.PlayEvent, commit: Commit, play_id: str, started_at: dateti
         case m.PlayHeld():
             return [{"type": "play:held", "at": event.at, "state": "ON_HOLD"}]
         case m.HoldLifted():
-            return [{"type": "play:resumed", "at": event.at, "by": event.by, "state": "RUN"}]
-        case m.PlayRetried():
+            state = "DEFERRED" if event.in_line else "RUN"
+            return [{"type": "play:resumed", "at": event.at, "by": event.by, "state": state}]
+        case m.PlayRetried() | m.RetryDeferred():
+            state = "RUN" if isinstance(event, m.PlayRetried) else "DEFERRED"
             return [
-                {"type": "play:retried", "at": event.at, "by": event.by, "refs": event.refs, "state": "RUN"}
+                {"type": "play:retried", "at": event.at, "by": event.by, "refs": event.refs, "state": state}
             ]
         case m.ApprovalVoted() | m.ApprovalEscalated() | m.ApprovalReminded():
             return [_approval(event, play_id)]

@@ -11,6 +11,7 @@ from services.gateway.auth import Auth
 from services.gateway.channels.book import ChannelBook
 from services.gateway.definitions import Definitions
 from services.gateway.feeds import Feeds
+from services.gateway.lines import Lines
 from services.gateway.live import Live
 from services.gateway.plays import Plays
 from services.gateway.positions import Positions
@@ -37,6 +38,7 @@ class Parts(NamedTuple):
     starts: Starts
     channels: ChannelBook
     payloads: Payloads
+    lines: Lines
 
 
 def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
@@ -61,4 +63,5 @@ def assemble(config: Config, bus: Bus, clock: Clock, health: Health) -> Parts:
         starts=Starts(bus, clock, definitions, plays, live, positions, payloads),
         channels=ChannelBook(bus),
         payloads=payloads,
+        lines=Lines(bus, live, company_plays_max=config.company_plays_max, shards=config.shards),
     )

@@ -41,7 +41,7 @@ class Story(msgspec.Struct):
                 self.held = True
             case m.HoldLifted():
                 self.held = False
-            case m.PlayRetried():
+            case m.PlayRetried() | m.RetryDeferred():
                 self.held = False
                 self.ended -= set(event.refs)
             case m.PlaySnapshot() if self.started is None:

@@ -13,6 +13,7 @@ from libs.common.messages.play import TERMINAL, PlayFailed, PlayWaiting, StartPl
 from libs.common.messages.play_commands import RunMode
 from libs.common.payloads import Payloads
 from services.gateway.definitions import Definition, Definitions
+from services.gateway.lines import IN_LINE
 from services.gateway.live import Live, Seen, Test, Waiter
 from services.gateway.plays import Plays, end_in
 from services.gateway.positions import Positions
@@ -40,8 +41,9 @@ class Start(NamedTuple):
 class Outcome(NamedTuple):
     """How a play stood when the wait was over.
 
-    `state` is terminal, or `WAIT` or `ON_HOLD` when only a person can move it on, or anything else when the time was
-    up. `out` is the output of a play that is DONE; `error` and `error_code` are those of one that failed.
+    `state` is terminal, or `WAIT` or `ON_HOLD` when only a person can move it on, or `DEFERRED` in line for a slot, or
+    anything else when the time was up. `out` is the output of a play that is DONE; `error` and `error_code` are those
+    of one that failed.
     """
 
     state: str
@@ -92,7 +94,8 @@ class Begun:
         self._starts.note(self.key, seen.sequence)
         if seen.state in TERMINAL:
             return await self._ended(seen)
-        return Outcome(seen.state if _settled(seen.state, seen.data) else RUNNING)
+        told = seen.state == IN_LINE or _settled(seen.state, seen.data)
+        return Outcome(seen.state if told else RUNNING)
 
     async def _ended(self, seen: Seen) -> Outcome:
         end = end_in(seen.data)

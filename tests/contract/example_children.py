@@ -28,6 +28,15 @@ def child_messages() -> list[msgspec.Struct]:
             lanes=(FLOW, "_"),
             position=3,
         ),
+        play.RetryDeferred(
+            at=AT,
+            number=2,
+            refs=("charge", "ship"),
+            by="69b52a3d0c1f5e8a90000009",
+            note="the shop is back",
+            lanes=(FLOW, "_"),
+            position=3,
+        ),
     ]
 
 

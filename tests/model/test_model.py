@@ -1,5 +1,7 @@
 """The protocol of child plays and of limits, checked in every state of a small model; each of its rules is needed."""
 
+from typing import Any
+
 import pytest
 
 from tests.model import children, lanes
@@ -18,11 +20,9 @@ def family(
     return explore(start, model.moves, model.good, alike=model.alike, states_max=STATES_MAX)
 
 
-def limited(
-    plays: int, *, without: str = "", cancels: tuple[int, ...] = (), crashes: int = 0, stalls: int = 0
-) -> Finding:
+def limited(plays: int, *, without: str = "", **course: Any) -> Finding:
     model = Lanes(lanes.RULES - {without})
-    start = model.start(plays, cancels=cancels, crashes=crashes, stalls=stalls)
+    start = model.start(plays, **course)
     return explore(start, model.moves, model.good, alike=model.alike, states_max=STATES_MAX)
 
 
@@ -83,6 +83,24 @@ def test_a_slot_is_free_at_rest_and_never_taken_twice() -> None:
     assert right(limited(2, cancels=(1,)))
 
 
+RETRIED: dict[str, Any] = {"retries": (0,), "ended": (0,)}
+
+
+def test_a_retry_takes_a_slot_or_its_place_in_line() -> None:
+    assert right(limited(1, retries=(0,), crashes=1, stalls=1))
+    assert right(limited(1, retries=(0, 0), crashes=1))
+    assert right(limited(1, retries=(0,), cancels=(0,), crashes=1))
+    assert right(limited(2, retries=(0,)))
+    assert right(limited(2, **RETRIED, crashes=1))
+    assert right(limited(2, **RETRIED, stalls=1))
+
+
+def test_a_hold_in_line_is_kept() -> None:
+    assert right(limited(1, holds=(0,), crashes=1, stalls=1))
+    assert right(limited(2, holds=(1,)))
+    assert right(limited(2, **RETRIED, holds=(0,)))
+
+
 @pytest.mark.parametrize(
     ("rule", "scenario"),
     [
@@ -94,8 +112,14 @@ def test_a_slot_is_free_at_rest_and_never_taken_twice() -> None:
         ("releases follow the lane's commit", {"plays": 2, "crashes": 1}),
         ("the play is read again after a conflict of the lane", {"plays": 2, "crashes": 1, "stalls": 1}),
         ("the slot is freed before the acknowledgement", {"plays": 2}),
+        ("a seat tells retries apart", {"plays": 1, "retries": (0,)}),
+        ("an end frees its slot before its retry takes one", {"plays": 1, "retries": (0,), "crashes": 1}),
+        ("who puts a retry in line looks at the lane again", {"plays": 2, **RETRIED}),
+        ("a retry never drives a deferred play", {"plays": 2, **RETRIED, "crashes": 1, "stalls": 1}),
+        ("a hold in line is recorded", {"plays": 2, "holds": (1,)}),
+        ("a hold that overtakes the start is recorded in line", {"plays": 2, "holds": (1,)}),
     ],
 )
-def test_each_rule_of_limits_is_needed(rule: str, scenario: dict[str, object]) -> None:
+def test_each_rule_of_limits_is_needed(rule: str, scenario: dict[str, Any]) -> None:
     assert rule in lanes.RULES
-    assert limited(**scenario, without=rule).wrong  # type: ignore[arg-type]
+    assert limited(**scenario, without=rule).wrong

@@ -27,7 +27,7 @@ def test_a_lane_never_runs_more_than_its_limit_and_lets_in_in_order(
             events = acquire(lane, seat(number), Limit(slots), AT) or []
         else:
             asked = [other for other in asked if other != name]
-            events = free(lane, name, AT)
+            events = free(lane, seat(number), AT)
         evolve(replayed, events)
         assert (replayed.holders, list(replayed.queue)) == (lane.holders, list(lane.queue))
         assert [*lane.holders, *lane.queue] == asked
@@ -42,8 +42,8 @@ def test_a_repeat_takes_nothing_and_frees_nothing(wishes: list[tuple[str, int]])
             acquire(lane, seat(number), Limit(2), AT)
             assert acquire(lane, seat(number), Limit(2), AT) == []
         else:
-            free(lane, f"p{number}", AT)
-            assert [type(event) for event in free(lane, f"p{number}", AT)] == [SlotFreed]
+            free(lane, seat(number), AT)
+            assert [type(event) for event in free(lane, seat(number), AT)] == [SlotFreed]
 
 
 @given(wishes=WISHES)
@@ -52,7 +52,7 @@ def test_the_whole_lane_equals_its_history(wishes: list[tuple[str, int]]) -> Non
     taken = 0
     for verb, number in wishes:
         events = (
-            acquire(lane, seat(number), Limit(3), AT) if verb == "acquire" else free(lane, f"p{number}", AT)
+            acquire(lane, seat(number), Limit(3), AT) if verb == "acquire" else free(lane, seat(number), AT)
         )
         taken += sum(isinstance(event, SlotTaken) for event in events or [])
     whole = Lane()

@@ -157,6 +157,31 @@ def _late_taker(random: Random) -> Plan:
     return plan
 
 
+def _retried_lanes(random: Random) -> Plan:
+    """Plays of a limited flow that fail, are retried and held, in line as well, and processes lost next to that."""
+    slots, company = random.choice(((1, 0), (1, 0), (2, 0), (0, 1), (1, 2)))
+    # Most attempts fail at first; what fails always is retried until people give up.
+    step = a_layer(
+        "a", app_id="touch", args={"ms": random.choice((0, 400, 2_000)), "fails": random.choice((1, 1, 2, 9))}
+    )
+    gate = a_layer("b", index=1, args={"value": 1}, needs_approval=random.random() < 0.2)
+    flow = _flow("f0", [step, gate], slots=slots, on_fail=ERROR if random.random() < 0.4 else None)
+    plan = _plan(random, [flow] * random.randint(1, 4), subflows=[_error_flow()])
+    plan.company_plays_max = company
+    plan.retries = random.choice((1, 1, 2))
+    plan.look_s = random.choice((0.6, 2.0))
+    plan.resumes = random.choice((0.2, 0.6))
+    for at, n, _ in plan.starts:
+        if random.random() < 0.4:
+            plan.holds.append(
+                (at + random.choice((0.0, 0.002, random.uniform(0, 8))), n, random.choice((1, 2)))
+            )
+        if random.random() < 0.2:
+            plan.cancels.append((at + random.uniform(0, 10), n))
+    _trouble(random, plan, commits_max=30)
+    return plan
+
+
 def _frozen_in_line(random: Random) -> Plan:
     """Whoever put a play in line is frozen before its acknowledgement; whoever lets it in is lost before it says so."""
     step = a_layer("a", app_id="touch", args={"ms": random.choice((6_000, 8_000, 10_000))})
@@ -164,6 +189,23 @@ def _frozen_in_line(random: Random) -> Plan:
     plan.starts, plan.executors, plan.batches = [(0.0, 0, 1), (0.3, 1, 1)], 3, False
     frozen = (random.choice((3, 4, 5)), random.randint(1, 6), random.uniform(14, 30))
     plan.commit_hits = [frozen, (random.choice((5, 6, 7)), random.randint(1, 4), None)]
+    return plan
+
+
+def _frozen_retry(random: Random) -> Plan:
+    """Whoever puts a retry in line is frozen, right before or after that, while the slot it waits for is freed."""
+    cancelled = random.random() < 0.5
+    fails = a_layer("a", app_id="touch", args={"ms": 3_000} if cancelled else {"fails": 9})
+    slow = a_layer("a", app_id="touch", args={"ms": random.choice((700, 900, 1_500))})
+    plan = _plan(random, [_flow("f0", [fails], slots=1), _flow("f0", [slow], slots=1)])
+    plan.starts, plan.executors, plan.batches, plan.cluster = [(0.0, 0, 1), (0.1, 1, 1)], 3, False, False
+    plan.cancels = [(0.05, 0)] if cancelled else []
+    plan.retries, plan.retriers, plan.look_s = 1, 1, 0.5
+    for_s = random.uniform(1.0, 2.5)
+    if random.random() < 0.5:
+        plan.commit_hits = [(random.choice((4, 5, 6)), random.randint(1, 8), for_s)]
+    else:
+        plan.hits = [(random.randint(16, 24), random.randint(1, 4), for_s)]
     return plan
 
 
@@ -214,4 +256,6 @@ KINDS: dict[str, Callable[[Random], Plan]] = {
     "lane of one": _lane_of_one,
     "late taker": _late_taker,
     "frozen in line": _frozen_in_line,
+    "retried lanes": _retried_lanes,
+    "frozen retry": _frozen_retry,
 }

@@ -126,11 +126,17 @@ class Kin:
     def _error_flow(self, truth: Truth) -> None:
         play, started = truth.play, self.errors[truth.key.play_id]
         flow = next(flow for flow in self.flows if flow.id == truth.key.flow_id)
-        wanted = bool(flow.execution.on_fail_flow_id) and play.status == "FAIL" and play.trigger != "error"
-        expected = int(wanted and play.error_code != "CANCELLED")
+        wanted = bool(flow.execution.on_fail_flow_id) and play.trigger != "error"
+        # Each retry that fails once more is another failure.
+        failures = sum(
+            isinstance(event, m.PlayFailed) and event.error_code != "CANCELLED"
+            for commit in truth.commits
+            for event in commit.events
+        )
+        expected = failures if wanted else 0
         if started != expected:
             raise Violated(
-                f"I6: the end of {truth.key.play_id} started {started} error flows, not {expected}"
+                f"I6: the ends of {truth.key.play_id} started {started} error flows, not {expected}"
             )
 
 

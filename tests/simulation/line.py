@@ -5,15 +5,18 @@ free at rest.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from libs.common.codec import decode_commit
 from libs.common.messages import play as m
-from libs.common.messages.lane import SlotFreed, SlotTaken
-from libs.common.subjects import lane_key, parse_play
+from libs.common.messages.lane import Seat, SlotFreed, SlotTaken, seat_name
+from libs.common.subjects import PlayKey, lane_key, parse_play
 from services.executor.lane import Lane, evolve
 from tests.simulation.streams import Kept
 
 Fail = Callable[[str, str, str], None]
+# Of the commits that say something of a seat.
+_WORDS = (b'"lanes":', b"play.retried", b"play.retry-deferred", b"play.resumed", b"play.started")
 OPEN = {"RUN", "WAIT", "ON_HOLD", "DEFERRED"}
 
 
@@ -23,7 +26,8 @@ class Lines:
     def __init__(self, fail: Fail) -> None:
         self.lanes: dict[str, Lane] = {}
         self.queued = 0
-        self._states: dict[str, str] = {}  # of plays, by the subjects of their commits
+        self.deferred_retries = 0
+        self._seats: dict[str, _Seated] = {}  # of plays, by their commits
         self._fail = fail
 
     def stored(self, kept: Kept) -> bool:
@@ -38,9 +42,9 @@ class Lines:
         for event in decode_commit(kept.data, sequence=kept.sequence).events:
             waited = set(lane.queue)
             if isinstance(event, SlotTaken):
-                self._taken(name, lane, event.seat.play_id)
+                self._taken(name, lane, event.seat)
             elif isinstance(event, SlotFreed):
-                self._freed(name, lane, event.play_id)
+                self._freed(name, lane, event)
             evolve(lane, [event])
             self.queued += len(set(lane.queue) - waited)
         new = set(lane.holders) - held
@@ -58,25 +62,54 @@ class Lines:
             if lane.holders or lane.queue
         ]
 
-    def _taken(self, name: str, lane: Lane, play_id: str) -> None:
-        first = next(iter(lane.queue), play_id)
-        if first != play_id:
-            self._fail("FIFO", play_id, f"a slot of {name} is taken although {first} waits for it")
+    def _taken(self, name: str, lane: Lane, seat: Seat) -> None:
+        first = next(iter(lane.queue), seat.name)
+        if first != seat.name:
+            self._fail("FIFO", seat.play_id, f"a slot of {name} is taken although {first} waits for it")
 
-    def _freed(self, name: str, lane: Lane, play_id: str) -> None:
-        if lane.standing(play_id) != "absent" and self._states.get(play_id) in OPEN:
-            self._fail("slots", play_id, f"freed in {name} while it is {self._states[play_id]}")
+    def _freed(self, name: str, lane: Lane, event: SlotFreed) -> None:
+        now = self._seats.get(event.play_id)
+        if now is None or now.state not in OPEN or event.retry < now.retry:
+            return
+        if lane.standing(seat_name(event.play_id, now.retry)) != "absent":
+            self._fail("slots", event.play_id, f"freed in {name} while it is {now.state}")
 
     def _play(self, kept: Kept) -> None:
         key, state = parse_play(kept.subject)
-        if b'"lanes":' in kept.data:
+        now = self._seats.get(key.play_id, _Seated("NEW"))._replace(state=state)
+        if any(word in kept.data for word in _WORDS):
             for event in decode_commit(kept.data, sequence=kept.sequence).events:
-                if isinstance(event, m.PlayStarted) and event.lanes and state in OPEN:
-                    self._begins(key.company_id, key.play_id, event.lanes)
-        self._states[key.play_id] = state
+                now = self._seated(key, now, event)
+        self._seats[key.play_id] = now
 
-    def _begins(self, company_id: str, play_id: str, lanes: tuple[str, ...]) -> None:
-        for of in lanes:
-            lane = self.lanes.get(lane_key(company_id, of, shards=1).events.rpartition(".")[0])
-            if lane is None or lane.standing(play_id) != "holds":
-                self._fail("slots", play_id, f"it begins without a slot of {of}")
+    def _seated(self, key: PlayKey, now: "_Seated", event: m.PlayEvent) -> "_Seated":
+        match event:
+            case m.PlayStarted() | m.PlayRetried():
+                retry = event.number if isinstance(event, m.PlayRetried) else 0
+                now = now._replace(retry=retry, lanes=event.lanes, in_line=False)
+                self._begins(key, now)
+            case m.RetryDeferred():
+                self.deferred_retries += 1
+                now = now._replace(retry=event.number, lanes=event.lanes, in_line=True)
+            case m.PlayResumed() if now.in_line:
+                now = now._replace(in_line=False)
+                if event.reason != "cancel":
+                    self._begins(key, now)
+            case _:
+                pass
+        return now
+
+    def _begins(self, key: PlayKey, now: "_Seated") -> None:
+        for of in now.lanes if now.state in OPEN else ():
+            lane = self.lanes.get(lane_key(key.company_id, of, shards=1).events.rpartition(".")[0])
+            if lane is None or lane.standing(seat_name(key.play_id, now.retry)) != "holds":
+                self._fail("slots", key.play_id, f"it begins without a slot of {of}")
+
+
+class _Seated(NamedTuple):
+    """What a play's log says of its seat."""
+
+    state: str
+    retry: int = 0
+    lanes: tuple[str, ...] = ()
+    in_line: bool = False  # with a retry

@@ -34,7 +34,7 @@ class Operated:
     def check_after_end(self, truth: "Truth", commit: Commit, fail: Fail) -> None:
         """Check a commit of a play that has ended: a retry of this very end, once."""
         first, end = commit.events[0], truth.commits[-1].sequence
-        if not isinstance(first, m.PlayRetried) or truth.play.status != "FAIL":
+        if not isinstance(first, m.PlayRetried | m.RetryDeferred) or truth.play.status != "FAIL":
             fail("I2", f"{[type(e).__name__ for e in commit.events]} after {truth.play.status}")
             return
         meant = [command.after for _, id, command in truth.commands.values() if id == commit.causation_id]
@@ -51,11 +51,14 @@ class Operated:
                 self.hold_at = commit.sequence
             case m.HoldLifted():
                 self.lifted_at = commit.sequence
+            case m.PlayResumed() if play.status == "DEFERRED":
+                # In line it ran in no epoch of its own.
+                self.retried_epoch = event.epoch
             case m.PlayResumed() if play.status == "ON_HOLD" and event.reason not in UNPARKS_HELD:
                 fail("hold", f"a held play is driven again for {event.reason}")
             case m.PlayWaiting() if play.status != "RUN":
                 fail("I6", f"parked while it is {play.status}")
-            case m.PlayRetried():
+            case m.PlayRetried() | m.RetryDeferred():
                 self._retried_now(play, commit, event, fail)
             case m.ApprovalDecided() | m.ApprovalVoted() | m.ApprovalReminded() | m.ApprovalEscalated():
                 self._approval(play, event, fail)
@@ -64,14 +67,17 @@ class Operated:
         if isinstance(event, m.LayerEvent):
             self._held(play, commit, event, fail)
 
-    def _retried_now(self, play: Play, commit: Commit, event: m.PlayRetried, fail: Fail) -> None:
+    def _retried_now(
+        self, play: Play, commit: Commit, event: m.PlayRetried | m.RetryDeferred, fail: Fail
+    ) -> None:
         if not play.ended:
             fail("I6", f"a play in {play.status} is retried")
-        if event.epoch != play.epoch + 1:
-            fail("I4", f"epoch {event.epoch} after {play.epoch}")
+        epoch = event.epoch if isinstance(event, m.PlayRetried) else play.epoch + 1
+        if epoch != play.epoch + 1:
+            fail("I4", f"epoch {epoch} after {play.epoch}")
         if event.number != play.retries + 1:
             fail("I6", f"retry {event.number} after {play.retries}")
-        self.retried_epoch, self.retried_at = event.epoch, commit.sequence
+        self.retried_epoch, self.retried_at = epoch, commit.sequence
 
     def _held(self, play: Play, commit: Commit, event: m.LayerEvent, fail: Fail) -> None:
         """Nothing begins and nothing goes on by itself while a play is held, unless all of it ends."""

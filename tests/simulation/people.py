@@ -100,7 +100,8 @@ class People:
         play_id = truth.key.play_id
         self._retries[play_id] += 1
         command = m.RetryPlay(at=self._now(), after=truth.commits[-1].sequence, by="somebody")
-        for who, times in zip(("ann", "bob"), (1, self._random.choice((1, 2))), strict=True):
+        people = (("ann", 1), ("bob", self._random.choice((1, 2))))
+        for who, times in people[: self._plan.retriers]:
             self.send(truth.key, "retry", command, f"retry-{play_id}-{command.after}-{who}", times=times)
         late_s, late_id = self._random.uniform(0, 6), f"retry-{play_id}-{command.after}-late"
         self._world.loop.call_later(late_s, self.send, truth.key, "retry", command, late_id)

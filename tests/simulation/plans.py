@@ -52,6 +52,7 @@ class Plan(msgspec.Struct, kw_only=True):
     holds: list[tuple[float, int, int]] = []  # when, which play, how many messages
     resumes: float = 0.5  # how likely a held play is resumed each time somebody looks
     retries: int = 0  # how often people retry a play that failed
+    retriers: int = 2  # how many of them at once
     # Of processes. From when, which executor, after how many handles; stalls: for how long.
     crashes: list[tuple[float, int, int]] = []
     stalls: list[tuple[float, int, int, float]] = []

@@ -118,13 +118,11 @@ async def _acquire_unseen(self: Lanes, key: Any, seat: Seat, limit: Limit, still
 _acquire = Lanes.acquire
 
 
-def _free_quietly(
-    lane: Lane, play_id: str, at: datetime, *, limit: Limit | None = None
-) -> list[AnyLaneEvent]:
+def _free_quietly(lane: Lane, seat: Seat, at: datetime, *, limit: Limit | None = None) -> list[AnyLaneEvent]:
     """Freeing appends nothing when the play has no slot yet."""
-    if lane.standing(play_id) == "absent":
+    if lane.standing(seat.name) == "absent":
         return []
-    return _free(lane, play_id, at, limit=limit)
+    return _free(lane, seat, at, limit=limit)
 
 
 _free = lane_module.free
@@ -138,23 +136,23 @@ def _one_too_many(lane: Lane) -> bool:
 def _queue_jumped(lane: Lane, seat: Seat, limit: Limit, at: datetime) -> list[AnyLaneEvent] | None:
     """Who comes last is put first in the line."""
     events = _take(lane, seat, limit, at)
-    if seat.play_id in lane.queue:
-        lane.queue.move_to_end(seat.play_id, last=False)
+    if seat.name in lane.queue:
+        lane.queue.move_to_end(seat.name, last=False)
     return events
 
 
 _take = lane_module.acquire
 
 
-async def _no_release(self: Admissions, by: PlayKey, seats: Sequence[Seat]) -> None:
+async def _no_release(self: Admissions, of: PlayKey, seats: Sequence[Seat], *, by: str) -> None:
     """Who is let in is not told when the process that let it in is lost."""
-    del self, by, seats
+    del self, of, seats, by
 
 
-async def _released_once(self: Lanes, key: Any, play_id: str, limit: Limit | None = None) -> Sequence[Seat]:
+async def _released_once(self: Lanes, key: Any, seat: Seat, limit: Limit | None = None) -> Sequence[Seat]:
     """A repeated freeing releases nobody: who was let in by the first waits for ever when that one was lost."""
-    before = (await self._newest(key)).lane.standing(play_id)
-    promoted = await _free_slot(self, key, play_id, limit)
+    before = (await self._newest(key)).lane.standing(seat.name)
+    promoted = await _free_slot(self, key, seat, limit)
     return promoted if before != "absent" else ()
 
 

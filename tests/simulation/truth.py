@@ -136,7 +136,7 @@ class Laws(Observer):
         if isinstance(event, m.LayerEvent):
             truth.items.see(event, fail)
         match event:
-            case m.PlayRetried():
+            case m.PlayRetried() | m.RetryDeferred():
                 self._retried(truth, event)
             case m.PlayStarted():
                 if play.epoch:
@@ -187,7 +187,7 @@ class Laws(Observer):
             self.fail("I6", truth.key.play_id, f"the fact of {commit.causation_id} twice")
         truth.facts.add(fact)
 
-    def _retried(self, truth: Truth, event: m.PlayRetried) -> None:
+    def _retried(self, truth: Truth, event: m.PlayRetried | m.RetryDeferred) -> None:
         """What begins anew may end again, count its failures again, and be cancelled."""
         is_anew = truth.items.begin_anew(event.refs)
         truth.ended_refs = {name: how for name, how in truth.ended_refs.items() if not is_anew(name)}

@@ -12,11 +12,25 @@ class LaneEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One play in a lane; `promoted_by` is the play whose commit gave it the slot, when it had to wait."""
+    """One play in a lane, for its so manieth `retry`; 0 is the play itself.
+
+    `promoted_by` names the seat whose commit gave it the slot, when it had to wait.
+    """
 
     play_id: str
     flow_id: str
     promoted_by: str = ""
+    retry: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return what tells this seat from all others of its lane."""
+        return seat_name(self.play_id, self.retry)
+
+
+def seat_name(play_id: str, retry: int) -> str:
+    """Return the name of a play's seat for its so manieth retry."""
+    return f"{play_id}.{retry}" if retry else play_id
 
 
 class LaneLimited(LaneEvent, frozen=True, kw_only=True):
@@ -39,9 +53,13 @@ class SlotQueued(LaneEvent, frozen=True, kw_only=True):
 
 
 class SlotFreed(LaneEvent, frozen=True, kw_only=True):
-    """A play has ended: whatever it held or waited for, it does so no more."""
+    """A play has ended, after so many retries: whatever it held or waited for until then, it does so no more.
+
+    A later retry of it keeps its own seat: this may be the repeat of an earlier end.
+    """
 
     play_id: str
+    retry: int = 0
 
 
 class LaneFolded(LaneEvent, frozen=True, kw_only=True):

@@ -37,8 +37,10 @@ from libs.common.messages.play_commands import (
 LayerState = Literal["NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "WAIT", "DEFERRED"]
 WaitKind = Literal["approval", "delay", "defer", "child", "kv", "kv-filters"]
 Decision = approval.Decision
-# `resume` is a driver that hands over, `lifted` the end of a hold.
-ResumeReason = Literal["redelivery", "wake", "approval", "cancel", "revive", "resume", "child", "lifted"]
+# `resume` is a driver that hands over, `lifted` the end of a hold, `released` a retry that has waited for a slot.
+ResumeReason = Literal[
+    "redelivery", "wake", "approval", "cancel", "revive", "resume", "child", "lifted", "released"
+]
 
 PLAY_STATES: tuple[PlayState, ...] = (
     "NEW", "RUN", "DONE", "FAIL", "SKIP", "FILTERED", "DEFERRED", "WAIT", "ON_HOLD",
@@ -151,7 +153,7 @@ class PlayWaiting(Event, frozen=True, kw_only=True):
 
 
 class HoldRequested(Event, frozen=True, kw_only=True):
-    """Somebody asked for a pause: what runs may end, nothing else begins."""
+    """Somebody asked for a pause: what runs may end, nothing else begins. A play in line keeps its place."""
 
     by: str = ""
     note: str = ""
@@ -162,16 +164,18 @@ class PlayHeld(Event, frozen=True, kw_only=True):
 
 
 class HoldLifted(Event, frozen=True, kw_only=True):
-    """Somebody let a held play go on."""
+    """Somebody let a held play go on; one `in_line` for a slot still waits for that."""
 
     by: str = ""
     note: str = ""
+    in_line: bool = False
 
 
 class PlayRetried(Event, frozen=True, kw_only=True):
-    """A failed play runs again: the only event after an end. Raises the epoch (R5).
+    """A failed play runs again, with slots of these lanes: the only event after an end, beside RetryDeferred.
 
-    `refs` are the steps that begin anew; what the others put out is kept. It is the `number`-th retry of the play.
+    Raises the epoch (R5). `refs` are the steps that begin anew; what the others put out is kept. It is the `number`-th
+    retry of the play.
     """
 
     epoch: int
@@ -180,6 +184,21 @@ class PlayRetried(Event, frozen=True, kw_only=True):
     refs: tuple[str, ...] = ()
     by: str = ""
     note: str = ""
+    lanes: tuple[str, ...] = ()
+
+
+class RetryDeferred(Event, frozen=True, kw_only=True):
+    """A failed play is to run again, and waits for a slot of these lanes, at this place in line; nobody drives it.
+
+    The rest is as in PlayRetried. A PlayResumed (`released`) follows when it has its slot.
+    """
+
+    number: int = 1
+    refs: tuple[str, ...] = ()
+    by: str = ""
+    note: str = ""
+    lanes: tuple[str, ...] = ()
+    position: int = 0
 
 
 class CancelRequested(Event, frozen=True, kw_only=True):
@@ -354,6 +373,7 @@ PlayEvent = (
     | PlayHeld
     | HoldLifted
     | PlayRetried
+    | RetryDeferred
     | CancelRequested
     | ApprovalDecided
     | ApprovalVoted

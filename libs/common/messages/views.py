@@ -14,6 +14,7 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A play (spec flow8 section 8); `duration` in milliseconds, null until it ended.
 
     A page of a list leaves out big values, and says so: `argsTruncated`, `outTruncated`. The play itself has them.
+    `queue_position` is there for one play in line for a slot: its place, 1 for the next; null when it has its slot.
     """
 
     id: str
@@ -38,6 +39,7 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     retries: int = 0
     args_truncated: bool | UnsetType = UNSET
     out_truncated: bool | UnsetType = UNSET
+    queue_position: int | None | UnsetType = UNSET
 
 
 class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -151,7 +151,7 @@ async def _done(begun: Begun) -> JobSubmitted:
         raise TooMany(outcome.error)
     job_id = f"{JOB_PREFIX}{begun.play_id}"
     if not outcome.ended:
-        return JobSubmitted(job_id=job_id, status="running")
+        return JobSubmitted(job_id=job_id, status=job_status(outcome.state))
     return JobDone(
         job_id=job_id,
         status=job_status(outcome.state, outcome.error_code),

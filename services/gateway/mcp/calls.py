@@ -140,6 +140,5 @@ def _answer(play_id: str, end: Outcome) -> Answer:
     if end.waits_for_somebody:
         return Answer({"playId": play_id, "status": "waiting"})
     message = f"play {play_id} has not ended in time; it goes on"
-    return Answer(
-        {"error": "TIMEOUT", "message": message, "playId": play_id, "status": "running"}, failed=True
-    )
+    status = "queued" if end.state == "DEFERRED" else "running"
+    return Answer({"error": "TIMEOUT", "message": message, "playId": play_id, "status": status}, failed=True)

@@ -10,6 +10,7 @@ from libs.common.errors import Invalid, Refused, Unavailable
 from libs.common.messages import play as m
 from services.gateway import bodies
 from services.gateway.answers import PlayReplayed, PlayTold, reply
+from services.gateway.live import Waiter
 from services.gateway.operations import Answer, operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
@@ -150,7 +151,12 @@ class PlayControlRoutes:
                 from_ref=fields.from_ref or "",
             ),
         )
-        return await self._start(key, command)
+        first = await self._parts.lines.waiter(key, flow)
+        try:
+            return await self._start(key, command, first)
+        finally:
+            if first is not None:
+                first.close()
 
     async def _check(self, story: Story, started: m.PlayStarted, from_ref: str) -> None:
         """Raise Invalid when the flow has no such step, Refused when a step before it has not ended."""
@@ -166,11 +172,13 @@ class PlayControlRoutes:
         if still_open:
             raise Refused(f"step {still_open[0]} has not ended, so there is nothing to take over from it")
 
-    async def _start(self, key: subjects.PlayKey, command: m.StartPlay) -> web.Response:
+    async def _start(self, key: subjects.PlayKey, command: m.StartPlay, first: Waiter | None) -> web.Response:
         replay_of = command.replay.play_id if command.replay is not None else ""
         known = await self._parts.plays.requested(key) if command.idempotency_key else None
         if known is not None:
-            return self._replayed(key, replay_of, known.sequence, status=200)
+            seen = await self._parts.live.last(key)
+            state = "RUN" if seen is None else seen.state
+            return self._replayed(key, replay_of, known.sequence, status=200, state=state)
         command_id = f"start-{key.play_id}"
         context = codec.Context(
             source=codec.source_of(key.company_id, key.flow_id),
@@ -184,12 +192,18 @@ class PlayControlRoutes:
         appended = await self._parts.bus.append(
             key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
         )
-        return self._replayed(key, replay_of, appended.sequence, status=200 if appended.duplicate else 201)
+        seen = await self._parts.lines.first(key, first)
+        state, sequence = ("RUN", appended.sequence) if seen is None else (seen.state, seen.sequence)
+        return self._replayed(
+            key, replay_of, sequence, status=200 if appended.duplicate else 201, state=state
+        )
 
-    def _replayed(self, key: subjects.PlayKey, replay_of: str, sequence: int, *, status: int) -> web.Response:
+    def _replayed(
+        self, key: subjects.PlayKey, replay_of: str, sequence: int, *, status: int, state: str
+    ) -> web.Response:
         stream = subjects.plays_stream(key.shard)
         self._parts.positions.note(key.company_id, stream, sequence)
-        answer = PlayReplayed(play_id=key.play_id, state="RUN", replay_of=replay_of)
+        answer = PlayReplayed(play_id=key.play_id, state=state, replay_of=replay_of)
         return reply(answer, status=status, headers={HEADER: f"{stream}={sequence}"})
 
     def _answer(self, place: Place, told: Told | None, what: str, before: str) -> web.Response:

@@ -11,6 +11,7 @@ from libs.common.messages.query import PLAY_LAYERS_MAX, GetPlay, ListPlayLayers,
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.gateway import bodies, paging
 from services.gateway.answers import ApprovalAnswered, PlayCancelled, reply, whole_seconds
+from services.gateway.lines import IN_LINE
 from services.gateway.operations import choice, moment, number, operation, text
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
@@ -112,10 +113,18 @@ class PlayRoutes:
 
     @operation(PlayView)
     async def _get(self, call: Call) -> web.Response:
-        """Return one play."""
+        """Return one play; of one that is `DEFERRED` also its place in line, 1 for the next.
+
+        `queuePosition` is null once the play has its slot and is about to run.
+        """
         wish = GetPlay(company_id=call.caller.company_id, play_id=play_id_of(call))
         answer = await self._ask(call, wish)
-        return reply(whole_seconds(answer.decode(PlayView)), headers=answer.headers)
+        play = answer.decode(PlayView)
+        if play.state == IN_LINE:
+            key = self._parts.plays.key(call.caller.company_id, play.flow_id, play.id)
+            place = await self._parts.lines.position(key, play.retries)
+            play = msgspec.structs.replace(play, queue_position=place)
+        return reply(whole_seconds(play), headers=answer.headers)
 
     @operation(list[PlayLayerView], query=LAYER_FILTERS)
     async def _layers(self, call: Call) -> web.Response:

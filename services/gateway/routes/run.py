@@ -14,6 +14,7 @@ from libs.common.messages.views import PlayView
 from services.gateway import bodies
 from services.gateway.answers import PlayAccepted, PlayEnded, reply, whole_seconds
 from services.gateway.frames import milliseconds
+from services.gateway.lines import IN_LINE
 from services.gateway.live import Seen, Waiter
 from services.gateway.operations import Parameter, header, operation
 from services.gateway.origin import origin_of
@@ -76,8 +77,9 @@ class RunRoutes:
     async def _run(self, call: Call) -> web.Response:
         """Start a play of a flow.
 
-        With `wait` the answer comes when the play has ended or parked, or the time is over. With an `idempotencyKey`,
-        or the header, a repeat starts nothing and answers with the same play.
+        With `wait` the answer comes when the play has ended or parked, or the time is over. Where a limit may hold it
+        back the answer waits a moment for the play's first commit: `DEFERRED` is in line. With an `idempotencyKey`, or
+        the header, a repeat starts nothing and answers with the same play.
         """
         parts, caller = self._parts, call.caller
         wait_s = wait_s_of(call.request)
@@ -90,6 +92,7 @@ class RunRoutes:
         key = parts.plays.key(caller.company_id, flow.id, play_id)
         # Before the append: what happens right after it must not be missed.
         waiter = await parts.live.waiter(key, _ended_or_parked) if wait_s else None
+        first = None if wait_s else await parts.lines.waiter(key, flow)
         try:
             known = await self._known(key) if given else None
             if known is None:
@@ -106,10 +109,12 @@ class RunRoutes:
                     idempotency_key=given,
                 )
                 known = await self._start(key, command)
+                known = await self._decided(key, known, first)
             return await self._answer(key, known, waiter, wait_s)
         finally:
-            if waiter is not None:
-                waiter.close()
+            for each in (waiter, first):
+                if each is not None:
+                    each.close()
 
     async def _start(self, key: subjects.PlayKey, command: StartPlay) -> _Started:
         command_id = f"start-{key.play_id}"
@@ -138,6 +143,14 @@ class RunRoutes:
                 return known
         return _Started(command.at, appended.sequence, ACCEPTED)
 
+    async def _decided(self, key: subjects.PlayKey, known: _Started, first: Waiter | None) -> _Started:
+        """Return the play as its first commit left it, when there is a limit that may put it in line."""
+        seen = await self._parts.lines.first(key, first)
+        if seen is None:
+            return known
+        self._parts.positions.note(key.company_id, subjects.plays_stream(key.shard), seen.sequence)
+        return _Started(known.at, seen.sequence, seen.state)
+
     async def _known(self, key: subjects.PlayKey) -> _Started | None:
         # The log first: it knows of a start that no projection has seen yet.
         requested = await self._parts.plays.requested(key)
@@ -164,7 +177,8 @@ class RunRoutes:
                     headers = {HEADER: f"{stream}={seen.sequence}", "Preference-Applied": f"wait={wait_s:g}"}
                     return reply(whole_seconds(ended), headers=headers)
                 state = seen.state
-        answer = PlayAccepted(play_id=key.play_id, state=state, started_at=_whole(known.at))
+        started_at = None if state == IN_LINE else _whole(known.at)
+        answer = PlayAccepted(play_id=key.play_id, state=state, started_at=started_at)
         return reply(answer, headers={HEADER: f"{stream}={known.sequence}"} if known.sequence else None)
 
     async def _ended(self, key: subjects.PlayKey, known: _Started, seen: Seen) -> PlayEnded | None:

@@ -205,6 +205,12 @@ def _started(play: PlayFold, event: m.PlayStarted) -> None:
     play.row.started_at = play.row.started_at or event.at
 
 
+def _resumed(play: PlayFold, event: m.PlayResumed) -> None:
+    if event.reason == "released":
+        # It was cancelled in line, perhaps, and retried: then this is when it starts.
+        play.row.started_at = play.row.started_at or event.at
+
+
 def _deferred(play: PlayFold, event: m.PlayDeferred) -> None:
     start = event.start if event.payloads else msgspec.structs.replace(event.start, args=event.args)
     _requested(play, start, start.at)
@@ -231,10 +237,12 @@ def _hold_lifted(play: PlayFold, _event: m.HoldLifted) -> None:
     play.row.hold = NOTHING
 
 
-def _retried(play: PlayFold, event: m.PlayRetried) -> None:
+def _retried(play: PlayFold, event: m.PlayRetried | m.RetryDeferred) -> None:
     row = play.row
     row.retries, row.hold = event.number, NOTHING
     row.completed_at = row.failed_at = row.out = row.error = row.error_code = row.failed_ref = None
+    if isinstance(event, m.PlayRetried):
+        row.started_at = row.started_at or event.at
     for key in [key for key in play.layers if key[1] and key[0] in event.refs]:
         del play.layers[key]
     play.anew.update(event.refs)
@@ -277,7 +285,7 @@ def _of_layer(fold: Callable[[LayerRow, Any], None]) -> Callable[[PlayFold, Any]
 
 _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayStarted: _started,
-    m.PlayResumed: _nothing,
+    m.PlayResumed: _resumed,
     m.PlayDeferred: _deferred,
     m.PlayWaiting: _nothing,
     m.ChildReturned: _nothing,
@@ -287,6 +295,7 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.PlayHeld: _nothing,
     m.HoldLifted: _hold_lifted,
     m.PlayRetried: _retried,
+    m.RetryDeferred: _retried,
     m.PlayCompleted: _completed,
     m.PlayFailed: _failed,
     m.ApprovalDecided: _of_layer(layers.approval_decided),
