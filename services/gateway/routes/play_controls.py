@@ -102,7 +102,7 @@ class PlayControlRoutes:
             raise Refused(f"only a failed play can be retried; play {place.key.play_id} is in {state}")
         command = m.RetryPlay(**self._deed(call), after=place.sequence, note=note)
         told = await self._commands.send(
-            place.key, "retry", command, lambda _, commit: _holds(commit, m.PlayRetried)
+            place.key, "retry", command, lambda _, commit: _holds(commit, m.PlayRetried, m.RetryDeferred)
         )
         return self._answer(place, told, "retried it", "RUN")
 
@@ -219,5 +219,5 @@ class PlayControlRoutes:
         return reply(answer, headers=self._commands.noted(place, told.seen))
 
 
-def _holds(commit: codec.Commit, kind: type[m.PlayEvent]) -> bool:
-    return any(isinstance(event, kind) for event in commit.events)
+def _holds(commit: codec.Commit, *kinds: type[m.PlayEvent]) -> bool:
+    return any(isinstance(event, kinds) for event in commit.events)
