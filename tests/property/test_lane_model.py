@@ -1,5 +1,6 @@
 """A lane against a list of who came when and a number of slots: whatever happens, both say the same (ADR 36)."""
 
+from collections import Counter
 from datetime import timedelta
 
 from hypothesis import settings
@@ -23,6 +24,11 @@ class LaneMachine(RuleBasedStateMachine):
         self.line: list[str] = []
         self.slots = 2
         self.definition = 1
+        self.retries: Counter[int] = Counter()
+
+    def seat(self, number: int) -> Seat:
+        """Return the seat that a play wants, or has, now."""
+        return Seat(play_id=f"p{number}", flow_id="f", retry=self.retries[number])
 
     def let_in(self) -> None:
         """Let in who waits, first come first served, as far as there are slots."""
@@ -37,8 +43,9 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(number=PLAYS)
     def a_play_comes(self, number: int) -> None:
         """Let a play want a slot, also one that has one or waits already."""
-        name = f"p{number}"
-        self.seen(acquire(self.lane, Seat(play_id=name, flow_id="f"), Limit(self.slots, self.definition), AT))
+        seat = self.seat(number)
+        name = seat.name
+        self.seen(acquire(self.lane, seat, Limit(self.slots, self.definition), AT))
         self.let_in()
         if name not in self.running and name not in self.line:
             self.line.append(name)
@@ -47,11 +54,26 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(number=PLAYS)
     def a_play_ends(self, number: int) -> None:
         """Let a play end, also one that ended before or never came."""
-        name = f"p{number}"
-        self.seen(free(self.lane, name, AT))
+        name = self.seat(number).name
+        self.seen(free(self.lane, self.seat(number), AT))
         self.running = [other for other in self.running if other != name]
         self.line = [other for other in self.line if other != name]
         self.let_in()
+
+    @rule(number=PLAYS)
+    def a_play_is_retried(self, number: int) -> None:
+        """Let a play end, be retried, and want a slot again: it comes after all that wait."""
+        self.a_play_ends(number)
+        self.retries[number] += 1
+        self.a_play_comes(number)
+
+    @rule(number=PLAYS)
+    def an_earlier_end_comes_again(self, number: int) -> None:
+        """Free once more what a play held before its last retry: its seat of now stays."""
+        if self.retries[number]:
+            before = Seat(play_id=f"p{number}", flow_id="f", retry=self.retries[number] - 1)
+            self.seen(free(self.lane, before, AT))
+            self.let_in()
 
     @rule(slots=st.integers(0, 4), number=PLAYS)
     def the_limit_changes(self, slots: int, number: int) -> None:
@@ -62,10 +84,11 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(slots=st.integers(0, 4), number=PLAYS)
     def somebody_knows_an_older_limit(self, slots: int, number: int) -> None:
         """Decide with a definition from before the newest change: its limit does not count."""
-        name = f"p{number}"
+        seat = self.seat(number)
+        name = seat.name
         if self.lane.limit.definition != self.definition or name not in [*self.running, *self.line]:
             return
-        self.seen(acquire(self.lane, Seat(play_id=name, flow_id="f"), Limit(slots, self.definition - 1), AT))
+        self.seen(acquire(self.lane, seat, Limit(slots, self.definition - 1), AT))
         self.let_in()
 
     @rule()
@@ -87,8 +110,9 @@ class LaneMachine(RuleBasedStateMachine):
         """Let all plays end: every slot is free."""
         while self.running or self.line:
             ending = (self.running or self.line)[0]
-            events = free(self.lane, ending, AT)
-            began = [event.seat.play_id for event in events if isinstance(event, SlotTaken)]
+            play_id, _, retry = ending.partition(".")
+            events = free(self.lane, Seat(play_id=play_id, flow_id="f", retry=int(retry or 0)), AT)
+            began = [event.seat.name for event in events if isinstance(event, SlotTaken)]
             waited = self.line[: len(began)]
             self.running = [other for other in self.running if other != ending]
             self.line = [other for other in self.line if other != ending]
