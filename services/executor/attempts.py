@@ -78,7 +78,7 @@ class Attempts:
                 self.settle(step, refused, now)
                 return None
         if step.pure:
-            self._evaluate(step, self._call(step, run, now, scope.seed), args, now)
+            self._evaluate(step, self._call(step, run, read, now, scope.seed), args, now)
             return None
         if run is None or run.state != "RUN":
             attempt = (run.attempts if run else 0) + 1
@@ -114,12 +114,11 @@ class Attempts:
 
     def call(self, step: Step, now: datetime) -> Call:
         """Return where this attempt stands, as its module sees it."""
-        play = self._journal.play
-        return self._call(step, run_of(play, step.ref, step.iteration), now, steps.seed_of(play, step))
+        play, read = self._journal.play, self.readings.of(step.name)
+        return self._call(step, run_of(play, step.ref, step.iteration), read, now, steps.seed_of(play, step))
 
-    def _call(self, step: Step, run: LayerRun | None, now: datetime, seed: str) -> Call:
+    def _call(self, step: Step, run: LayerRun | None, read: Reading, now: datetime, seed: str) -> Call:
         play, flow, sources = self._journal.play, self._plan.flow, step.place.sources
-        read = self.readings.of(step.name)
         return Call(
             company_id=self._key.company_id,
             flow_id=self._key.flow_id,

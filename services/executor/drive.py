@@ -136,7 +136,7 @@ class Drive:
     async def _loop(self) -> bool:
         journal = self.journal
         while True:
-            if self._news or self._effects:
+            if self._news or self._effects.tasks:
                 await self._take_in()
             now = self._now()
             if journal.play.replay is not None and not await self._reuse(now):
@@ -224,7 +224,7 @@ class Drive:
         moved = False
         effects: list[tuple[Step, dict[str, Any]]] = []
         for step in ready:
-            if self._effects and step in self._effects:
+            if self._effects.tasks and step in self._effects:
                 continue
             moved = True
             begun = self._attempts.begin(step, now)
@@ -251,7 +251,7 @@ class Drive:
         """Wait for what comes, or leave the play to whoever takes it up again; tell whether it was left."""
         if self.play.children and not await self._commit():
             return False
-        if self._effects or self._is_soon(todo.until) or self._is_lingering():
+        if self._effects.tasks or self._is_soon(todo.until) or self._is_lingering():
             if await self._commit():
                 await self._wait(self._linger(todo.until))
             return False
@@ -271,7 +271,7 @@ class Drive:
         return any(child.state is None and not child.abandoned for child in self.play.children.values())
 
     def _linger(self, until: datetime | None) -> datetime | None:
-        if not self._is_lingering() or self._effects:
+        if not self._is_lingering() or self._effects.tasks:
             return until
         assert self._linger_until is not None
         return self._linger_until if until is None else min(until, self._linger_until)

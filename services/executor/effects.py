@@ -23,7 +23,7 @@ class Ended(NamedTuple):
 
 
 class Effects:
-    """The running effects of one drive; `wake` is set whenever one has ended."""
+    """The effects of one drive: `tasks` that run or were not taken since they ended; `wake` is set when one ends."""
 
     def __init__(
         self,
@@ -38,41 +38,37 @@ class Effects:
         self._journal = journal
         self._wake = wake
         self._now = now
-        self._tasks: dict[tuple[str, Iteration], asyncio.Task[None]] = {}
+        self.tasks: dict[tuple[str, Iteration], asyncio.Task[None]] = {}
         self._ended: list[Ended] = []
         # This process paused before an effect began: somebody else may have run it meanwhile (R11).
         self.paused = False
 
-    def __bool__(self) -> bool:
-        """Tell whether any effect runs or has not been taken since it ended."""
-        return bool(self._tasks)
-
     def __contains__(self, step: Step) -> bool:
         """Tell whether this step's effect runs or has not been taken since it ended."""
-        return (step.ref, step.iteration) in self._tasks
+        return (step.ref, step.iteration) in self.tasks
 
     def start(self, step: Step, args: dict[str, Any]) -> None:
         """Run a step's effect; its barrier is durable."""
         task = asyncio.create_task(self._run(step, args), name=f"step {step.name}")
-        self._tasks[step.ref, step.iteration] = task
+        self.tasks[step.ref, step.iteration] = task
 
     def read(self, step: Step, need: Need) -> None:
         """Fetch what a step needs to be evaluated; it is ready again when it has it."""
         name = f"kv of {step.name}"
-        self._tasks[step.ref, step.iteration] = asyncio.create_task(self._fetch(step, need), name=name)
+        self.tasks[step.ref, step.iteration] = asyncio.create_task(self._fetch(step, need), name=name)
 
     def take(self) -> list[Ended]:
         """Return the effects that ended since the last call."""
         ended, self._ended = self._ended, []
         for step, _ in ended:
-            del self._tasks[step.ref, step.iteration]
+            del self.tasks[step.ref, step.iteration]
         return ended
 
     async def abandon(self) -> None:
         """Stop every running effect; what it would have said is not recorded."""
-        if not self._tasks:
+        if not self.tasks:
             return
-        tasks, self._tasks = list(self._tasks.values()), {}
+        tasks, self.tasks = list(self.tasks.values()), {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -21,8 +21,9 @@ SOURCES_MAX = 100
 class Place(msgspec.Struct, frozen=True):
     """Where a layer stands among the loops of its flow.
 
-    `loops` are the iterators around it, the outermost first. An iterator has a body, the groups from the one after its
-    own up to `body_end`, and `collects`; an aggregator has `sources`. Both are `<ref>` or `<ref>.<field>`.
+    `loops` are the iterators around it, the outermost first, `within` the innermost one, "" outside of all loops. An
+    iterator has a body, the groups from the one after its own up to `body_end`, and `collects`; an aggregator has
+    `sources`. Both are `<ref>` or `<ref>.<field>`.
     """
 
     loops: tuple[str, ...] = ()
@@ -30,11 +31,7 @@ class Place(msgspec.Struct, frozen=True):
     collects: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     broken: str | None = None
-
-    @property
-    def within(self) -> str:
-        """Return the innermost iterator around the layer, "" outside of all loops."""
-        return self.loops[-1] if self.loops else ""
+    within: str = ""
 
 
 class _Draft(msgspec.Struct):
@@ -64,7 +61,11 @@ def places(groups: Sequence[Sequence[Layer]]) -> dict[str, Place]:
                 found[ref].body_end = number + 1
         _open(group, number, found, open_loops)
     _collect(groups, found)
-    return {ref: Place(**msgspec.structs.asdict(draft)) for ref, draft in found.items()}
+    return {ref: _place(draft) for ref, draft in found.items()}
+
+
+def _place(draft: _Draft) -> Place:
+    return Place(**msgspec.structs.asdict(draft), within=draft.loops[-1] if draft.loops else "")
 
 
 def _name_sources(layer: Layer, found: dict[str, _Draft]) -> None:

@@ -91,7 +91,7 @@ def _deadline(play: Play, plan: Plan) -> datetime | None:
 def _advance_level(look: _Look, level: Level, span: _Span) -> bool:
     """Find what follows at this level; tell whether all of its groups have ended."""
     groups, layers = look.plan.groups, level.layers
-    for position in range(max(level.cursor, span.begin), span.end):
+    for position in range(level.cursor or span.begin, span.end):
         still_open = [
             step for step in groups[position] if (run := layers.get(step.ref)) is None or not run.ended
         ]
