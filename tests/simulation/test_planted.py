@@ -9,7 +9,7 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.truth import Violated
 from tests.simulation.world import World
 
-SEEDS_MAX = 150
+SEEDS_MAX = 400
 
 
 @pytest.mark.usefixtures("quiet_log")

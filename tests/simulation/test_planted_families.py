@@ -11,7 +11,7 @@ from tests.simulation.planted_lanes import LANES
 from tests.simulation.truth import Violated
 from tests.simulation.world import World
 
-SEEDS_MAX = 150
+SEEDS_MAX = 400
 PLANTED = FAMILIES | LANES
 
 

@@ -20,7 +20,7 @@ from tests.simulation.clockwork import Process
 from tests.simulation.schedules.test_schedules import all_occurrences_run_once
 from tests.simulation.schedules.world import SimulatedLog, World
 
-SEEDS_MAX = 150
+SEEDS_MAX = 400
 Planted = Callable[[], contextlib.AbstractContextManager[Any]]
 _commit = SimulatedLog.commit
 _start = SimulatedLog.start
