@@ -60,7 +60,7 @@ class Admissions:
             flow = (await self._plans.get(wanted.definition)).flow
         except NotFound:
             return Admission()  # it ends by itself, for the same reason
-        lanes = self._lanes_of(key, wanted.parent, flow.execution.max_concurrent)
+        lanes = lanes_of(key.flow_id, wanted.parent, flow.execution.max_concurrent, self._limits)
         if not lanes or not isinstance(command, m.StartPlay | m.ReleasePlay | m.HoldPlay):
             return Admission(lanes=lanes)
         limit = Limit(flow.execution.max_concurrent, wanted.definition)
@@ -74,7 +74,7 @@ class Admissions:
         end itself holds must be free by now. Raises Conflict as `admit`.
         """
         flow = (await self._plans.get(known.play.definition)).flow
-        lanes = self._lanes_of(key, None, flow.execution.max_concurrent)
+        lanes = lanes_of(key.flow_id, None, flow.execution.max_concurrent, self._limits)
         if not lanes:
             return Admission()
         return await self._acquire(
@@ -96,16 +96,6 @@ class Admissions:
             if await self._lanes.waits(self._lane(key, lane), seat):
                 return
         await self._release(key, [seat], by="line")
-
-    def _lanes_of(self, key: PlayKey, parent: m.Parent | None, max_concurrent: int) -> tuple[str, ...]:
-        # A play that somebody waits for shares the slots of those above it: else they would wait for each other.
-        held = parent.lanes if parent is not None else ()
-        wanted = []
-        if max_concurrent and key.flow_id not in held:
-            wanted.append(key.flow_id)
-        if self._limits.company_plays_max and parent is None:
-            wanted.append(COMPANY)
-        return tuple(wanted)
 
     async def _limit_now(self, key: PlayKey) -> Limit:
         """Return the limit of the flow as it is now: it may have been raised since the play was put in line."""
@@ -142,6 +132,20 @@ class Admissions:
 
     def _lane(self, key: PlayKey, lane: str) -> LaneKey:
         return subjects.lane_key(key.company_id, lane, shards=self._limits.shards)
+
+
+def lanes_of(flow_id: str, parent: m.Parent | None, max_concurrent: int, limits: Limits) -> tuple[str, ...]:
+    """Return the lanes in which a play needs a slot; `parent` is who waits for it.
+
+    A play that somebody waits for shares the slots of those above it: else they would wait for each other.
+    """
+    held = parent.lanes if parent is not None else ()
+    wanted = []
+    if max_concurrent and flow_id not in held:
+        wanted.append(flow_id)
+    if limits.company_plays_max and parent is None:
+        wanted.append(COMPANY)
+    return tuple(wanted)
 
 
 def _seat(key: PlayKey, retry: int) -> Seat:

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from libs.common.messages.lane import Seat, SlotFreed, SlotTaken
 from services.executor.lane import Lane, Limit, acquire, evolve, folded, free
@@ -59,3 +60,37 @@ def test_the_whole_lane_equals_its_history(wishes: list[tuple[str, int]]) -> Non
     evolve(whole, [folded(lane, AT)])
     assert (whole.limit, whole.holders, whole.queue) == (lane.limit, lane.holders, lane.queue)
     assert taken >= len(whole.holders)
+
+
+RETRIES = st.lists(
+    st.tuples(st.sampled_from(["ends", "is retried", "ends again"]), st.integers(0, 4)), max_size=60
+)
+
+
+@given(course=RETRIES, slots=st.integers(1, 3))
+def test_slots_are_never_negative_and_free_at_rest_whoever_is_retried(
+    course: list[tuple[str, int]], slots: int
+) -> None:
+    lane = Lane()
+    retries = [0] * 5
+    wanted: list[str] = []
+    for what, number in course:
+        now = Seat(play_id=f"p{number}", flow_id="f", retry=retries[number])
+        if what == "ends again":
+            before = structs.replace(now, retry=max(0, retries[number] - 1))
+            free(lane, before, AT)
+            wanted = [name for name in wanted if name != before.name]
+        else:
+            free(lane, now, AT)
+            wanted = [name for name in wanted if name != now.name]
+        if what == "is retried":
+            retries[number] += 1
+            again = structs.replace(now, retry=retries[number])
+            acquire(lane, again, Limit(slots), AT)
+            wanted.append(again.name)
+        assert [*lane.holders, *lane.queue] == wanted
+        assert len(lane.holders) == min(slots, len(wanted))
+    for number, retry in enumerate(retries):
+        free(lane, Seat(play_id=f"p{number}", flow_id="f", retry=retry), AT)
+    assert not lane.holders
+    assert not lane.queue

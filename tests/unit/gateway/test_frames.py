@@ -57,6 +57,14 @@ def test_every_frame_says_what_when_where_and_its_place() -> None:
     ]
 
 
+def test_a_retry_in_line_is_deferred_and_starts_once_more_when_it_is_released() -> None:
+    deferred = m.RetryDeferred(at=AT, refs=("a",), lanes=("f",), position=1)
+    lifted = m.HoldLifted(at=AT, by="ann", in_line=True)
+    released = m.PlayResumed(at=AT, epoch=2, driver=m.Driver(2, 1), reason="released")
+    shown = [(frame["type"], frame["state"]) for frame in _frames(deferred, lifted, released)]
+    assert shown == [("play:retried", "DEFERRED"), ("play:resumed", "DEFERRED"), ("play:started", "RUN")]
+
+
 def test_a_pure_step_gives_both_frames_at_once() -> None:
     started, completed = _frames(_completed(out={"x": 1}))
     assert (started["type"], started["state"], started["timestamp"]) == (
