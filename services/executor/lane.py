@@ -66,7 +66,8 @@ def folded(lane: Lane, at: datetime) -> LaneFolded:
 
 
 def _limited(lane: Lane, limit: Limit, at: datetime) -> list[AnyLaneEvent]:
-    if limit.slots == lane.limit.slots or limit.definition < lane.limit.definition:
+    # A newer definition with as many slots counts too: an older one that comes late must not undo it.
+    if limit == lane.limit or limit.definition < lane.limit.definition:
         return []
     event = LaneLimited(at=at, limit=limit.slots, definition=limit.definition)
     evolve(lane, [event])

@@ -94,3 +94,16 @@ def test_slots_are_never_negative_and_free_at_rest_whoever_is_retried(
         free(lane, Seat(play_id=f"p{number}", flow_id="f", retry=retry), AT)
     assert not lane.holders
     assert not lane.queue
+
+
+@given(limits=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=20))
+def test_the_newest_definition_sets_the_limit_in_whatever_order_they_are_known(
+    limits: list[tuple[int, int]],
+) -> None:
+    """Of a definition there is one limit: that of the first time it is drawn."""
+    slots_of = {definition: slots for definition, slots in reversed(limits)}
+    lane = Lane()
+    for number, (definition, _) in enumerate(limits):
+        acquire(lane, seat(number), Limit(slots_of[definition], definition), AT)
+    newest = max(slots_of)
+    assert lane.limit == Limit(slots_of[newest], newest)
