@@ -101,7 +101,7 @@ def test_the_newest_definition_sets_the_limit_in_whatever_order_they_are_known(
     limits: list[tuple[int, int]],
 ) -> None:
     """Of a definition there is one limit: that of the first time it is drawn."""
-    slots_of = {definition: slots for definition, slots in reversed(limits)}
+    slots_of = dict(reversed(limits))
     lane = Lane()
     for number, (definition, _) in enumerate(limits):
         acquire(lane, seat(number), Limit(slots_of[definition], definition), AT)
