@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .PHONY: help setup run test check format bench contracts lock clean
 
 STAMP := .venv/.installed
+# Tests of the whole system wait a quarter of their time: one more worker than cores keeps these busy.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 
 help:  ## List the targets
@@ -17,7 +19,7 @@ run: setup  ## Start the whole system on this machine, with sample flows, until 
 	@exec .venv/bin/headrace up --sample
 
 test: setup  ## Run the tests on real NATS and Postgres servers (ARGS="-k words" picks some)
-	@exec .venv/bin/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec .venv/bin/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## Check format, lint, types and who may import whom
 	.venv/bin/ruff format --check .
