@@ -163,6 +163,11 @@ class Live:
             return None
         return Seen(subjects.tail(stored.subject)[1], stored.sequence, stored.data)
 
+    async def since(self, key: subjects.PlayKey, sequence: int) -> list[Seen]:
+        """Return the commits of a play after this place in the stream, in their order. Raises Unavailable."""
+        stored = await self._bus.load(subjects.plays_stream(key.shard), key.events, since=sequence + 1)
+        return [Seen(subjects.tail(each.subject)[1], each.sequence, each.data) for each in stored]
+
     async def _open(self, watch: _Watch, name: tuple[str, str]) -> None:
         def received(message: Message) -> None:
             play_id, state = subjects.tail(message.subject)

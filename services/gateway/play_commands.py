@@ -23,7 +23,10 @@ Effect = Callable[[str, Commit], bool]
 
 
 class Told(NamedTuple):
-    """The commit that a command was waiting for; `own` when it is the command's."""
+    """The commit that a command was waiting for; `own` when it is the command's.
+
+    When it came before the command could be sent it is somebody else's, and the command was not sent.
+    """
 
     seen: Seen
     commit: Commit
@@ -56,30 +59,41 @@ class PlayCommands:
             raise Refused(f"play {place.key.play_id} has ended in {place.state}")
         return place
 
-    async def send(self, key: subjects.PlayKey, verb: str, command: m.Command, effect: Effect) -> Told | None:
-        """Store a command and return the commit that shows its effect, None when none does in time."""
+    async def send(self, place: Place, verb: str, command: m.Command, effect: Effect) -> Told | None:
+        """Store a command and return the commit that shows its effect, None when none does in time.
+
+        `place` is where the play stood when the command was decided on.
+        """
         command_id = f"{verb}-{ids.new_id()}"
 
         def test(state: str, data: bytes) -> bool:
             return effect(state, codec.decode_commit(data, sequence=0))
 
-        waiter = await self._parts.live.waiter(key, test)
+        waiter = await self._parts.live.waiter(place.key, test)
         try:
-            context = codec.Context(
-                source=codec.source_of(key.company_id, key.flow_id),
-                subject=key.play_id,
-                correlation_id=key.play_id,
-                traceparent=trace.current_traceparent(),
-            )
-            body = codec.encode_message(command, id=command_id, context=context)
-            await self._parts.bus.append(key.command(verb), body, id=command_id, deadline_s=APPEND_DEADLINE_S)
-            seen = await waiter.seen(EFFECT_WAIT_S)
+            # What came before the waiter did, nobody would tell it of; and the play answers a command that came too
+            # late with nothing at all.
+            for seen in await self._parts.live.since(place.key, place.sequence):
+                waiter.offer(seen)
+            if waiter.waiting:
+                await self._append(place.key, verb, command, command_id)
+            found = await waiter.seen(EFFECT_WAIT_S)
         finally:
             waiter.close()
-        if seen is None:
+        if found is None:
             return None
-        commit = codec.decode_commit(seen.data, sequence=seen.sequence)
-        return Told(seen, commit, commit.causation_id == command_id)
+        commit = codec.decode_commit(found.data, sequence=found.sequence)
+        return Told(found, commit, commit.causation_id == command_id)
+
+    async def _append(self, key: subjects.PlayKey, verb: str, command: m.Command, id: str) -> None:
+        context = codec.Context(
+            source=codec.source_of(key.company_id, key.flow_id),
+            subject=key.play_id,
+            correlation_id=key.play_id,
+            traceparent=trace.current_traceparent(),
+        )
+        body = codec.encode_message(command, id=id, context=context)
+        await self._parts.bus.append(key.command(verb), body, id=id, deadline_s=APPEND_DEADLINE_S)
 
     def noted(self, place: Place, seen: Seen) -> dict[str, str]:
         """Return the header that lets the caller read what it wrote (D11)."""

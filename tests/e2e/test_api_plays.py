@@ -172,8 +172,7 @@ async def test_of_many_who_decide_at_once_one_does(api: Api) -> None:
             for decision in decisions
         )
     )
-    assert {answer.status for answer in answers} == {200, 409}
-    assert len({answer.json["decision"] for answer in answers if answer.status == 200}) == 1
+    assert sorted(answer.status for answer in answers) == [200] + [409] * (len(decisions) - 1)
 
 
 async def test_a_waiting_play_can_be_cancelled_once(api: Api) -> None:

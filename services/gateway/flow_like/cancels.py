@@ -32,7 +32,7 @@ class Cancels:
         await must_end(self._parts, call, place.key)
         if place.state not in m.TERMINAL:
             command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id, origin=origin_of(call))
-            told = await self._commands.send(place.key, "cancel", command, is_end)
+            told = await self._commands.send(place, "cancel", command, is_end)
             if told is not None:
                 self._commands.noted(place, told.seen)
         return play_id

@@ -74,7 +74,7 @@ class PlayControlRoutes:
         if place.state == HELD or (await self._parts.plays.story(place.key, self._parts.payloads)).held:
             raise Refused(f"play {place.key.play_id} is on hold already")
         command = m.HoldPlay(**self._deed(call), note=note)
-        told = await self._commands.send(place.key, "hold", command, shows(m.HoldRequested))
+        told = await self._commands.send(place, "hold", command, shows(m.HoldRequested))
         return self._answer(place, told, "put it on hold", place.state or "RUN")
 
     @operation(PlayTold, body=_note, body_optional=True, refusals=(409,))
@@ -85,7 +85,7 @@ class PlayControlRoutes:
         if place.state != HELD and not (await self._parts.plays.story(place.key, self._parts.payloads)).held:
             raise Refused(f"play {place.key.play_id} is not on hold")
         command = m.ResumePlay(**self._deed(call), note=note)
-        told = await self._commands.send(place.key, "resume", command, shows(m.HoldLifted))
+        told = await self._commands.send(place, "resume", command, shows(m.HoldLifted))
         return self._answer(place, told, "resumed it", place.state or "RUN")
 
     @operation(PlayTold, body=_note, body_optional=True, refusals=(409,))
@@ -102,7 +102,7 @@ class PlayControlRoutes:
             raise Refused(f"only a failed play can be retried; play {place.key.play_id} is in {state}")
         command = m.RetryPlay(**self._deed(call), after=place.sequence, note=note)
         told = await self._commands.send(
-            place.key, "retry", command, lambda _, commit: _holds(commit, m.PlayRetried, m.RetryDeferred)
+            place, "retry", command, lambda _, commit: _holds(commit, m.PlayRetried, m.RetryDeferred)
         )
         return self._answer(place, told, "retried it", "RUN")
 

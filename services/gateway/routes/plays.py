@@ -15,7 +15,7 @@ from services.gateway.lines import IN_LINE
 from services.gateway.operations import choice, moment, number, operation, text
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
-from services.gateway.play_commands import PlayCommands, is_end, note_of, play_id_of
+from services.gateway.play_commands import PlayCommands, Told, is_end, note_of, play_id_of
 from services.gateway.play_story import Pending
 from services.gateway.plays import end_in
 from services.gateway.positions import HEADER
@@ -154,7 +154,7 @@ class PlayRoutes:
         """
         place = await self._commands.open_place(call)
         command = m.CancelPlay(at=self._parts.clock.now(), by=call.caller.user_id, origin=origin_of(call))
-        told = await self._commands.send(place.key, "cancel", command, is_end)
+        told = await self._commands.send(place, "cancel", command, is_end)
         if told is None:
             return reply(PlayCancelled(play_id=place.key.play_id, state=place.state or "RUN"))
         end = end_in(told.seen.data)
@@ -197,15 +197,16 @@ class PlayRoutes:
             iteration=gate.iteration,
         )
 
-        def holds_word(_state: str, commit: codec.Commit) -> bool:
-            return any(_word_of(event, gate, caller.user_id) for event in commit.events)
+        def settles(state: str, commit: codec.Commit) -> bool:
+            return state in m.TERMINAL or any(
+                _settles(event, gate, caller.user_id) for event in commit.events
+            )
 
-        told = await self._commands.send(place.key, "approve", command, holds_word)
+        told = await self._commands.send(place, "approve", command, settles)
         if told is None:
             raise Unavailable("the decision is stored and not yet applied; look at the play again")
-        word = next(word for event in told.commit.events if (word := _word_of(event, gate, caller.user_id)))
-        if word != (caller.user_id, fields.decision):
-            raise Refused(f"somebody else has decided on layer {shown(fields.layer_id)} just now")
+        if not told.own:
+            raise Refused(_why_late(told, gate, caller.user_id, shown(fields.layer_id)))
         answer = ApprovalAnswered(
             play_id=place.key.play_id,
             layer_id=gate.layer_id,
@@ -215,14 +216,23 @@ class PlayRoutes:
         return reply(answer, headers=self._commands.noted(place, told.seen))
 
 
-def _word_of(event: m.PlayEvent, gate: Pending, user_id: str) -> tuple[str, str] | None:
-    """Return who said what, when an event is the decision on this step, or this user's vote on it."""
+def _settles(event: m.PlayEvent, gate: Pending, user_id: str) -> bool:
+    """Tell whether an event leaves nothing for this user to say about the step: decided, voted on by them, ended."""
     if not isinstance(event, m.LayerEvent) or (event.ref, event.iteration) != (gate.ref, gate.iteration):
-        return None
+        return False
     match event:
-        case m.ApprovalDecided():
-            return event.by, event.decision
-        case m.ApprovalVoted() if event.gate.votes[-1].by == user_id:
-            return user_id, "approved"
+        case m.ApprovalVoted():
+            return event.gate.votes[-1].by == user_id
         case _:
-            return None
+            return isinstance(event, m.ApprovalDecided | m.LayerCompleted | m.LayerFailed)
+
+
+def _why_late(told: Told, gate: Pending, user_id: str, layer: str) -> str:
+    """Return why a decision came too late, from the commit that was before it."""
+    for event in told.commit.events:
+        if _settles(event, gate, user_id) and isinstance(event, m.ApprovalDecided | m.ApprovalVoted):
+            by = event.by if isinstance(event, m.ApprovalDecided) else user_id
+            return f"{'you have' if by == user_id else 'somebody else has'} decided on layer {layer} just now"
+    if told.seen.state in m.TERMINAL:
+        return f"the play has ended in {told.seen.state}"
+    return f"layer {layer} does not wait for an approval any more"

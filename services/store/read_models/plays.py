@@ -58,7 +58,8 @@ PROJECT = f"""
             trigger = coalesce(t.trigger, excluded.trigger),
             parent_play_id = coalesce(t.parent_play_id, excluded.parent_play_id),
             schedule_id = coalesce(t.schedule_id, excluded.schedule_id),
-            hold = coalesce(excluded.hold, t.hold),
+            hold = case when excluded.completed_at is null then coalesce(excluded.hold, t.hold)
+                else excluded.hold end,
             replay_of = coalesce(t.replay_of, excluded.replay_of),
             retries = greatest(t.retries, excluded.retries),
             changed_at = greatest(t.changed_at, excluded.changed_at),
@@ -71,7 +72,8 @@ PROJECT = f"""
 class PlayRow(msgspec.Struct, omit_defaults=True):
     """What the messages of a batch say about one play; None where they say nothing. `args`, `out`, `hold` are JSON.
 
-    With more `retries` than the table has, what the row says of an end replaces what the table says.
+    With more `retries` than the table has, what the row says of an end replaces what the table says. A play that has
+    ended is not on hold, whatever the table says.
     """
 
     id: str
@@ -217,13 +219,14 @@ def _deferred(play: PlayFold, event: m.PlayDeferred) -> None:
 
 
 def _completed(play: PlayFold, event: m.PlayCompleted) -> None:
-    play.row.completed_at = event.at
+    play.row.completed_at, play.row.hold = event.at, None
     play.row.out = None if event.out is None else encode(event.out).decode()
 
 
 def _failed(play: PlayFold, event: m.PlayFailed) -> None:
     row = play.row
     row.completed_at = row.failed_at = event.at
+    row.hold = None
     row.error = storable(event.error)
     row.error_code = event.error_code
     row.failed_ref = event.ref
