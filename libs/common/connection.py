@@ -10,7 +10,7 @@ import nats.protocol.command as wire_commands
 import structlog
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from libs.common.errors import HeadraceError, TooLarge, Unavailable
+from libs.common.errors import HeadraceError, NobodyListens, TooLarge, Unavailable
 from libs.common.wire import DirectClient, Handler, Message, await_port, header_block
 
 CONNECT_DEADLINE_S = 30.0
@@ -19,6 +19,7 @@ REQUEST_TIMEOUT_S = 5.0
 # nats-py says whole seconds, and takes any number.
 RECONNECT_PAUSE_S = 0.1
 SERVE_CONCURRENCY_MAX = 256
+SERVED_S_MAX = 5
 ANSWER_BYTES_MAX = 67_108_864
 # An answer that is larger than a message comes in parts, in order: `Headrace-Part: <n>/<of>`.
 PART = "Headrace-Part"
@@ -166,7 +167,7 @@ class Connection:
         timeout_s: float = REQUEST_TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
     ) -> Message:
-        """Ask and wait for one answer. Raises Unavailable when nobody listens or answers in time."""
+        """Ask and wait for one answer. Raises NobodyListens at once, Unavailable when none comes in time."""
         token = f"{next(self._tokens):x}"
         future: asyncio.Future[Message] = self._loop.create_future()
 
@@ -198,7 +199,7 @@ class Connection:
             timer.cancel()
             del self._waiting[token]
         if message.status == 503:
-            raise Unavailable(f"nobody answers on {subject}")
+            raise NobodyListens(f"nobody answers on {subject}")
         return message
 
     async def _answer(self, subject: str, data: bytes) -> None:
@@ -221,6 +222,7 @@ class Connection:
         """Answer requests, each in its own task, at most SERVE_CONCURRENCY_MAX at once.
 
         The handler turns its own errors into answers; one that escapes is logged and the asker times out.
+        Once this returns, requests from any connection find it. Raises Unavailable when NATS is away.
         """
         slots = asyncio.Semaphore(SERVE_CONCURRENCY_MAX)
 
@@ -239,4 +241,9 @@ class Connection:
                 self._serving.add(task)
                 task.add_done_callback(self._serving.discard)
 
-        return await self.subscribe(subject, received, queue=queue)
+        subscription = await self.subscribe(subject, received, queue=queue)
+        try:
+            await self._client.flush(timeout=SERVED_S_MAX)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(f"NATS does not confirm that {subject} is served") from error
+        return subscription

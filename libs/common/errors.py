@@ -10,6 +10,7 @@ HeadraceError
 ├── TooMany            a limit on rate or number was passed            429
 ├── PayloadLost        a big value that a message names is gone         500
 ├── Unavailable        NATS, Postgres or a service does not answer     503
+│   └── NobodyListens  no process of that service is connected         503
 └── Conflict           somebody else appended first                    decided again
 """
 
@@ -84,6 +85,10 @@ class Unavailable(HeadraceError):
 
     status = 503
     default_code = "UNAVAILABLE"
+
+
+class NobodyListens(Unavailable):
+    """A request found no listener, so nothing has been done; asking again is safe whatever it asked."""
 
 
 class PayloadLost(HeadraceError):

@@ -1,5 +1,7 @@
 """Requests to the store and their answers: a tagged struct out, a Reply frame back, errors as themselves."""
 
+import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,32 +11,58 @@ import structlog
 from libs.common import trace
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.connection import ANSWER_BYTES_MAX
-from libs.common.errors import HeadraceError, Invalid, Problem, TooLarge, Unavailable
+from libs.common.errors import HeadraceError, Invalid, NobodyListens, Problem, TooLarge, Unavailable
 from libs.common.messages.query import Reply
 
 T = TypeVar("T")
 Handler = Callable[[Any], Awaitable[Any]]
 
 log = structlog.get_logger(__name__)
+# A service that restarts is back within about a second; its callers wait for it rather than fail.
+ASKED_AGAIN_AFTER_S = 0.05
+ASKED_AGAIN_MAX = 40
 _decode_reply = msgspec.json.Decoder(Reply).decode
 
 
-async def call(bus: Bus, subject: str, request: msgspec.Struct, *, timeout_s: float = 5.0) -> Reply:
-    """Send a request and return the answer's frame.
+async def call(
+    bus: Bus,
+    subject: str,
+    request: msgspec.Struct,
+    *,
+    timeout_s: float = 5.0,
+    asked_again_max: int = ASKED_AGAIN_MAX,
+) -> Reply:
+    """Send a request and return the answer's frame; a request that found nobody is sent again.
 
     Raises the error that the other side answered with, Unavailable when nobody answers in time.
     """
+    data = msgspec.json.encode(request)
     headers = {"traceparent": trace.current_traceparent()}
-    message = await bus.request(subject, msgspec.json.encode(request), timeout_s=timeout_s, headers=headers)
+    for asked in itertools.count():
+        try:
+            message = await bus.request(subject, data, timeout_s=timeout_s, headers=headers)
+            break
+        except NobodyListens:
+            if asked == asked_again_max:
+                raise
+            await asyncio.sleep(ASKED_AGAIN_AFTER_S)
     reply = _decode_reply(message.data)
     if reply.problem is not None:
         raise reply.problem.to_error()
     return reply
 
 
-async def ask(bus: Bus, subject: str, request: msgspec.Struct, kind: type[T], *, timeout_s: float = 5.0) -> T:
-    """Send a request and return the answer's data as this type."""
-    reply = await call(bus, subject, request, timeout_s=timeout_s)
+async def ask(
+    bus: Bus,
+    subject: str,
+    request: msgspec.Struct,
+    kind: type[T],
+    *,
+    timeout_s: float = 5.0,
+    asked_again_max: int = ASKED_AGAIN_MAX,
+) -> T:
+    """Send a request and return the answer's data as this type; otherwise as `call`."""
+    reply = await call(bus, subject, request, timeout_s=timeout_s, asked_again_max=asked_again_max)
     return msgspec.json.decode(reply.data, type=kind)
 
 

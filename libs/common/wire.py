@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 
 from libs.common.errors import Unavailable
 
@@ -83,6 +83,12 @@ class DirectClient(Client):  # type: ignore[misc,unused-ignore]
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         handler(Message(subject.decode(), reply.decode(), data, headers))
+
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        # The library writes a ping ahead of the commands that wait to be written: its answer confirmed none of them.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
 
 
 async def await_port(url: str, deadline_s: float) -> None:

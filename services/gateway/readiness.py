@@ -46,7 +46,12 @@ class SystemReadiness:
     async def store(self) -> Readiness:
         """Return how the store is. Raises Unavailable when none answers."""
         return await rpc.ask(
-            self._bus, subjects.query("readiness"), GetReadiness(), Readiness, timeout_s=ASK_TIMEOUT_S
+            self._bus,
+            subjects.query("readiness"),
+            GetReadiness(),
+            Readiness,
+            timeout_s=ASK_TIMEOUT_S,
+            asked_again_max=0,
         )
 
     async def _ask(self) -> dict[str, str]:

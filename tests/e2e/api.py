@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from yarl import URL
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 POLL_S = 0.02
 TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 Json = Any

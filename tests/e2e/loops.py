@@ -2,7 +2,7 @@
 
 from tests.e2e.api import Api, Json
 
-TERMINAL_WITHIN_S = 30
+TERMINAL_WITHIN_S = 60
 
 
 def var(ref: str, index: int, **fields: Json) -> Json:

@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.e2e.api import Api, Json
 from tests.fixtures.system import RunningSystem
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 # The protocol of today, and the one with a handshake and sessions.
 MODES = ("auto", "legacy")
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}

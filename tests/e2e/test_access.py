@@ -115,7 +115,7 @@ async def test_no_id_of_one_company_means_anything_in_another(shared_system: Run
 
 async def _paths(api: Api) -> list[str]:
     flow = await api.create_flow("Apart", {"ref": "a", "appId": "var"})
-    play = await api.run(flow["id"], wait=10)
+    play = await api.run(flow["id"], wait=60)
     group = await api.post("/api/groups", {"name": "Apart"}, status=201)
     entry = await api.post("/api/kv", {"key": "apart", "value": 1}, status=201)
     key = await api.post("/api/auth/api-keys", {"name": "apart"}, status=201)

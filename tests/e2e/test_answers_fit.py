@@ -64,7 +64,7 @@ async def test_the_life_of_a_play(checked: Checked) -> None:
     flow = await checked.api.create_flow("Fits too", {**STEP, "needsApproval": True})
     run = "/api/flows/{id}/run"
     started = await checked.call("POST", run, {}, id=flow["id"])
-    waiting = await checked.call("POST", run, {}, query="?wait=20", id=flow["id"])
+    waiting = await checked.call("POST", run, {}, query="?wait=60", id=flow["id"])
     assert (started["state"], waiting["state"]) == ("RUN", "WAIT")
     play, decision = waiting["playId"], {"layerId": "a", "decision": "approved"}
     await checked.call("POST", "/api/plays/{id}/approve", decision, id=play)

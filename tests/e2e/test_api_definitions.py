@@ -163,7 +163,7 @@ async def test_who_changed_a_flow_runs_what_it_changed(api: Api) -> None:
     step = flow["layers"][0]["id"]
     for number in range(5):
         await api.put(f"/api/flows/{flow['id']}/layers/{step}", {"args": {"values": {"x": number}}})
-        assert (await api.run(flow["id"], wait=20))["out"] == {"x": number}
+        assert (await api.run(flow["id"], wait=60))["out"] == {"x": number}
 
 
 async def _all(api: Api, path: str) -> list[Json]:

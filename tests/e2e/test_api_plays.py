@@ -30,7 +30,7 @@ async def test_a_play_can_be_read_from_the_moment_it_was_accepted(api: Api) -> N
 
 async def test_a_finished_play_tells_its_whole_story(api: Api) -> None:
     flow = await api.create_flow("Story", STEP)
-    ended = await api.run(flow["id"], {"n": 5}, wait=20)
+    ended = await api.run(flow["id"], {"n": 5}, wait=60)
     assert (ended["state"], ended["out"], ended["error"]) == ("DONE", {"n": 5}, None)
     play = await api.get(f"/api/plays/{ended['playId']}")
     assert (play["state"], play["out"], play["flowVersion"]) == ("DONE", {"n": 5}, flow["version"])
@@ -44,7 +44,7 @@ async def test_a_finished_play_tells_its_whole_story(api: Api) -> None:
 
 async def test_a_failed_play_says_where_and_why(api: Api) -> None:
     flow = await api.create_flow("Broken", BROKEN)
-    ended = await api.run(flow["id"], wait=20)
+    ended = await api.run(flow["id"], wait=60)
     assert (ended["state"], ended["errorCode"], ended["out"]) == ("FAIL", "EXPRESSION_ERROR", None)
     play = await api.get(f"/api/plays/{ended['playId']}")
     assert (play["error"], play["failedRef"]) == (ended["error"], "a")
@@ -61,7 +61,7 @@ async def test_equal_keys_are_one_play_however_many_ask_at_once(api: Api) -> Non
     play = await api.wait_for(play_id)
     again = await api.run(flow["id"], idempotencyKey="invoice-7")
     assert (again["playId"], again["state"]) == (play_id, "DONE")
-    waited = await api.run(flow["id"], idempotencyKey="invoice-7", wait=20)
+    waited = await api.run(flow["id"], idempotencyKey="invoice-7", wait=60)
     assert (waited["playId"], waited["out"]) == (play_id, play["out"])
     assert (await api.get(f"/api/flows/{flow['id']}/plays"))["total"] == 1
 
@@ -77,8 +77,8 @@ async def test_an_empty_key_is_no_key_and_flows_do_not_share_keys(api: Api) -> N
 
 async def test_lists_show_the_newest_first_and_can_be_narrowed(api: Api) -> None:
     good, bad = await api.create_flow("Good", STEP), await api.create_flow("Bad", BROKEN)
-    good_plays = [(await api.run(good["id"], wait=20))["playId"] for _ in range(3)]
-    bad_play = (await api.run(bad["id"], wait=20))["playId"]
+    good_plays = [(await api.run(good["id"], wait=60))["playId"] for _ in range(3)]
+    bad_play = (await api.run(bad["id"], wait=60))["playId"]
     page = await api.get(f"/api/flows/{good['id']}/plays?size=2")
     assert [play["id"] for play in page["data"]] == [good_plays[2], good_plays[1]]
     assert (page["total"], page["pages"]) == (3, 2)
@@ -117,7 +117,7 @@ async def test_an_unknown_play_is_404(api: Api, play: str) -> None:
 async def test_a_play_goes_on_once_its_gate_is_approved(api: Api) -> None:
     flow = await api.create_flow("Gate", GATE)
     layer = flow["layers"][0]["id"]
-    parked = await api.run(flow["id"], {"n": 1}, wait=20)
+    parked = await api.run(flow["id"], {"n": 1}, wait=60)
     assert parked["state"] == "WAIT"
     decision = {"layerId": layer, "decision": "approved", "note": "looks right"}
     answer = await api.post(f"/api/plays/{parked['playId']}/approve", decision)
@@ -130,7 +130,7 @@ async def test_a_play_goes_on_once_its_gate_is_approved(api: Api) -> None:
 
 async def test_a_declined_gate_fails_the_play(api: Api) -> None:
     flow = await api.create_flow("Declined", GATE)
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     play_layer = (await api.layers_of(parked["playId"]))["a"]["id"]
     body = {"layerId": play_layer, "decision": "declined"}
     answer = await api.post(f"/api/plays/{parked['playId']}/approve", body)
@@ -157,14 +157,14 @@ async def test_a_decision_that_fits_nothing_is_refused(
     api: Api, body: Json, refusal: tuple[int, str]
 ) -> None:
     flow = await api.create_flow("Gates", {**STEP, "ref": "before"}, GATE, {**GATE, "ref": "later"})
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     assert await api.refused("POST", f"/api/plays/{parked['playId']}/approve", body) == refusal
     assert (await api.get(f"/api/plays/{parked['playId']}"))["state"] == "WAIT"
 
 
 async def test_of_many_who_decide_at_once_one_does(api: Api) -> None:
     flow = await api.create_flow("Race", GATE)
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     decisions = ["approved", "declined"] * 4
     answers = await asyncio.gather(
         *(
@@ -177,7 +177,7 @@ async def test_of_many_who_decide_at_once_one_does(api: Api) -> None:
 
 async def test_a_waiting_play_can_be_cancelled_once(api: Api) -> None:
     flow = await api.create_flow("Cancelled", GATE)
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     path = f"/api/plays/{parked['playId']}"
     assert await api.delete(path) == {"playId": parked["playId"], "state": "FAIL"}
     play = await api.get(path)
@@ -196,9 +196,9 @@ async def test_a_running_play_can_be_cancelled(api: Api) -> None:
 async def test_a_disabled_flow_runs_only_by_force(api: Api) -> None:
     flow = await api.create_flow("Off", STEP, enabled=False)
     assert await api.refused("POST", f"/api/flows/{flow['id']}/run") == (409, "FLOW_DISABLED")
-    assert (await api.run(flow["id"], force=True, wait=20))["state"] == "DONE"
+    assert (await api.run(flow["id"], force=True, wait=60))["state"] == "DONE"
     await api.put(f"/api/flows/{flow['id']}", {"enabled": True})
-    assert (await api.run(flow["id"], wait=20))["state"] == "DONE"
+    assert (await api.run(flow["id"], wait=60))["state"] == "DONE"
 
 
 async def test_a_socket_tells_what_then_can_be_read(api: Api) -> None:

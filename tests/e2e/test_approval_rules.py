@@ -19,7 +19,7 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
 
 async def waiting(api: Api, name: str, **rules: Json) -> str:
     flow = await api.create_flow(name, {**STEP, "approval": rules})
-    play: str = (await api.run(flow["id"], wait=20))["playId"]
+    play: str = (await api.run(flow["id"], wait=60))["playId"]
     return play
 
 

@@ -10,6 +10,7 @@ from tests.e2e.api import Api, Json, eventually
 from tests.e2e.origin import Origin
 from tests.fixtures.system import RunningSystem
 
+SLOW_S = 8.0
 NEVER = {"leftValue": 1, "operator": "eq", "rightValue": 2}
 
 
@@ -63,8 +64,10 @@ def states(layers: dict[str, Json]) -> dict[str, str]:
 
 
 async def test_10_steps_of_one_index_run_at_once(api: Api) -> None:
-    play, _ = await ended(api, *(pause(f"p{n}", 300) for n in range(5)))
-    assert (play["state"], 300 <= play["duration"] < 900) == ("DONE", True)
+    play, layers = await ended(api, *(pause(f"p{n}", 1_000) for n in range(5)))
+    assert (play["state"], play["duration"] >= 1_000) == ("DONE", True)
+    last_start = max(layer["startedAt"] for layer in layers.values())
+    assert last_start < min(layer["completedAt"] for layer in layers.values())
 
 
 async def test_10_an_index_group_begins_when_the_slowest_of_the_one_before_has_ended(
@@ -120,24 +123,24 @@ def waits_s(origin: Origin, path: str) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("retry", "low_s", "high_s"),
+    ("retry", "low_s"),
     [
-        ({"count": 3, "delayMs": 100, "backoffMultiplier": 2}, [0.1, 0.2, 0.4], 0.2),
-        ({"count": 2, "delayMs": 150}, [0.15, 0.15], 0.2),
-        ({"count": 3, "delayMs": 100, "backoffMultiplier": 5, "maxDelayMs": 200}, [0.1, 0.2, 0.2], 0.2),
-        ({"count": 2, "delayMs": 300, "jitter": True}, [0.24, 0.24], 0.32),
-        ({"count": 2}, [0, 0], 0.2),
+        ({"count": 3, "delayMs": 100, "backoffMultiplier": 2}, [0.1, 0.2, 0.4]),
+        ({"count": 2, "delayMs": 150}, [0.15, 0.15]),
+        ({"count": 3, "delayMs": 100, "backoffMultiplier": 90, "maxDelayMs": 200}, [0.1, 0.2, 0.2]),
+        ({"count": 2, "delayMs": 300, "jitter": True}, [0.24, 0.24]),
+        ({"count": 2}, [0, 0]),
     ],
 )
 async def test_10_waits_between_attempts_grow_as_asked(
-    api: Api, origin: Origin, retry: Json, low_s: list[float], high_s: float
+    api: Api, origin: Origin, retry: Json, low_s: list[float]
 ) -> None:
     play, layers = await ended(api, call(origin, "/drop/9/x", retry=retry))
     assert (play["state"], layers["a"]["attempts"]) == ("FAIL", retry["count"] + 1)
     waited = waits_s(origin, "/drop/9/x")
-    assert [low <= wait < low + high_s for wait, low in zip(waited, low_s, strict=True)] == [True] * len(
-        low_s
-    )
+    # A machine may be slow, but not by so much that an uncapped wait or one of seconds would pass.
+    right = [low <= wait < low + SLOW_S for wait, low in zip(waited, low_s, strict=True)]
+    assert right == [True] * len(low_s), waited
 
 
 async def test_10_a_long_wait_between_attempts_parks_the_play(api: Api, origin: Origin) -> None:
@@ -210,7 +213,7 @@ async def test_10_a_deferred_step_begins_so_much_later(api: Api) -> None:
 
 async def test_10_plays_of_one_flow_do_not_wait_for_each_other(api: Api) -> None:
     flow = await api.create_flow("Many", pause("a", 500))
-    plays = await asyncio.gather(*(api.run(flow["id"], wait=20) for _ in range(10)))
+    plays = await asyncio.gather(*(api.run(flow["id"], wait=60) for _ in range(10)))
     spans = [await api.get(f"/api/plays/{play['playId']}") for play in plays]
     assert max(span["startedAt"] for span in spans) <= min(span["completedAt"] for span in spans)
 

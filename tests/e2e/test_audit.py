@@ -56,7 +56,7 @@ async def test_24_what_people_ask_of_plays_is_recorded(shared_system: RunningSys
         me = await api.get("/api/auth/me")
         gate = {"ref": "gate", "appId": "var", "needsApproval": True}
         flow = await api.create_flow("Deeds", gate)
-        plays = [(await api.run(flow["id"], wait=20))["playId"] for _ in range(3)]
+        plays = [(await api.run(flow["id"], wait=60))["playId"] for _ in range(3)]
         for play, decision in zip(plays, ("approved", "declined"), strict=False):
             answer = {"layerId": "gate", "decision": decision}
             await api.post(f"/api/plays/{play}/approve", answer)

@@ -41,7 +41,7 @@ def when(left: Json, operator: str, right: Json, **more: Json) -> Json:
 async def ended(api: Api, *steps: Json, args: Json = None, **flow: Json) -> tuple[Json, dict[str, Json]]:
     """Run these steps as a flow; return the play and its layers by ref."""
     made = await api.create_flow("Behaviour", *steps, **flow)
-    play = await api.run(made["id"], args, wait=20)
+    play = await api.run(made["id"], args, wait=60)
     return play, await api.layers_of(play["playId"])
 
 
@@ -156,7 +156,7 @@ async def test_7_names_of_the_play_and_its_moment(api: Api) -> None:
         "Names", var("a", play="{{ $playId }}", flow="{{ $flowId }}", company="{{ $companyId }}", now="{{ $now }}",
                      day='{{ $date.format "2006-01-02" }}'),
     )  # fmt: skip
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     assert (play["out"]["play"], play["out"]["flow"]) == (play["playId"], flow["id"])
     assert play["out"]["company"] == flow["companyId"]
     assert datetime.fromisoformat(play["out"]["now"]).date().isoformat() == play["out"]["day"]
@@ -214,7 +214,7 @@ async def test_7_args_are_evaluated_once_for_all_attempts(api: Api) -> None:
 async def test_8_a_disabled_flow_runs_only_by_force(api: Api) -> None:
     flow = await api.create_flow("Off", var("a", n=1), enabled=False)
     assert await api.refused("POST", f"/api/flows/{flow['id']}/run", {}) == (409, "FLOW_DISABLED")
-    assert (await api.run(flow["id"], wait=20, force=True))["state"] == "DONE"
+    assert (await api.run(flow["id"], wait=60, force=True))["state"] == "DONE"
 
 
 @pytest.mark.parametrize("body", [{"args": [1]}, {"args": "x"}, [], "x"])
@@ -236,7 +236,7 @@ async def test_8_a_cancel_reaches_a_running_module_at_once(api: Api) -> None:
 
     app = web.Application()
     app.router.add_get("/", never)
-    async with TestServer(app, host="127.0.0.1", handler_cancellation=True) as server, asyncio.timeout(20):
+    async with TestServer(app, host="127.0.0.1", handler_cancellation=True) as server, asyncio.timeout(60):
         flow = await api.create_flow(
             "Running", {"ref": "a", "appId": "curl", "args": {"url": str(server.make_url("/"))}}
         )
@@ -285,7 +285,7 @@ async def test_10_a_failed_step_is_tried_again_so_often(api: Api) -> None:
 
 async def test_10_a_long_delay_parks_the_play(api: Api) -> None:
     flow = await api.create_flow("Long", {"ref": "a", "appId": "delay", "args": {"ms": 2_500}})
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     assert play["state"] == "WAIT"
     assert (await api.wait_for(play["playId"]))["out"] == {"ms": 2_500}
 

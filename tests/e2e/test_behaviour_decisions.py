@@ -39,7 +39,7 @@ async def test_0_what_is_created_is_201_what_is_deleted_is_told_in_json(api: Api
             assert (await api.get(f"{path}/{made['id']}"))["id"] == made["id"]
         gone = await api.call("DELETE", f"{path}/{made['id']}")
         assert (gone.status, gone.json["id"]) == (200, made["id"]), path
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     assert play["state"] == "DONE"
 
 
@@ -124,7 +124,7 @@ async def test_5_1_a_permanent_id_names_the_flow_of_failures(api: Api) -> None:
     handler = await api.create_flow("On Failure", STEP)
     broken = {"ref": "a", "appId": "var", "args": {"values": {"x": "{{ div 1 0 }}"}}}
     flow = await api.create_flow("Fails", broken, execution={"onFailFlowId": handler["permanentId"]})
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
 
     async def started() -> Json:
         return (await api.get(f"/api/flows/{handler['id']}/plays"))["data"]

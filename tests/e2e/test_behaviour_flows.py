@@ -24,7 +24,7 @@ def var(ref: str, **values: Json) -> Json:
 async def layers_of(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:
     """Run these steps as a flow and return its layers by ref."""
     flow = await api.create_flow("Stated", *steps)
-    play = await api.run(flow["id"], args, wait=20)
+    play = await api.run(flow["id"], args, wait=60)
     return await api.layers_of(play["playId"])
 
 
@@ -74,7 +74,7 @@ async def test_5_1_a_permanent_id_stands_for_its_flow_everywhere(api: Api) -> No
     flow = await api.create_flow("Known Outside", GATE)
     name = flow["permanentId"]
     await api.put(f"/api/flows/{name}", {"name": "Renamed"})
-    play = await api.run(name, wait=20)
+    play = await api.run(name, wait=60)
     assert (await api.get(f"/api/flows/{name}/layers"))[0]["ref"] == "gate"
     assert [row["id"] for row in (await api.get(f"/api/flows/{name}/plays"))["data"]] == [play["playId"]]
     assert (await api.get(f"/api/plays?flowId={name}"))["total"] == 1
@@ -104,20 +104,20 @@ async def test_5_1_changes_to_steps_are_updates_of_the_flow(api: Api) -> None:
 async def test_5_1_a_play_goes_on_with_the_flow_as_it_started(api: Api) -> None:
     flow = await api.create_flow("Snapshot", GATE, var("after", n=1))
     path = f"/api/flows/{flow['id']}"
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     await api.put(f"{path}/layers/{flow['layers'][1]['id']}", {"args": {"values": {"n": 2}}})
     await api.add_layer(flow["id"], **var("more", n=3))
     await api.post(f"/api/plays/{play['playId']}/approve", {"layerId": "gate", "decision": "approved"})
     ended = await api.wait_for(play["playId"])
     assert (ended["out"], ended["flowVersion"]) == ({"n": 1}, flow["version"])
     assert set(await api.layers_of(play["playId"])) == {"gate", "after"}
-    again = await api.run(flow["id"], wait=20)
+    again = await api.run(flow["id"], wait=60)
     assert (await api.get(f"/api/plays/{again['playId']}"))["flowVersion"] == flow["version"] + 2
 
 
 async def test_5_1_a_deleted_flow_stays_the_flow_of_a_play_that_waits(api: Api) -> None:
     flow = await api.create_flow("Deleted While Waiting", GATE)
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     await api.delete(f"/api/flows/{flow['id']}")
     await api.post(f"/api/plays/{play['playId']}/approve", {"layerId": "gate", "decision": "approved"})
     assert (await api.wait_for(play["playId"]))["state"] == "DONE"
@@ -213,14 +213,14 @@ async def test_5_2_steps_lie_by_index_and_then_as_they_were_made(api: Api) -> No
     layers = await api.get(f"/api/flows/{flow['id']}/layers")
     assert [layer["ref"] for layer in layers] == ["first", "second", "middle", "late", "last"]
     assert (await api.get(f"/api/flows/{flow['id']}"))["layers"] == layers
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     shown = await api.get(f"/api/plays/{play['playId']}/layers")
     assert [layer["ref"] for layer in shown] == ["first", "second", "middle", "late", "last"]
 
 
 async def test_5_2_a_step_can_be_started_later_than_it_could(api: Api) -> None:
     flow = await api.create_flow("Deferred step", {**var("a", n=1), "deferAfterMs": 120})
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     assert (await api.wait_for(play["playId"]))["duration"] >= 120
 
 

@@ -47,10 +47,10 @@ async def test_8_a_run_answers_at_once_with_play_state_and_start(api: Api) -> No
 @pytest.mark.parametrize("body", [None, {}, {"args": {}}, {"recordFixture": False, "other": 1}])
 async def test_8_a_body_is_not_needed(api: Api, body: Json) -> None:
     flow = await api.create_flow("No body", var("a", it="{{ $prev.args }}"))
-    assert (await api.post(f"/api/flows/{flow['id']}/run?wait=20", body))["out"] == {"it": {}}
+    assert (await api.post(f"/api/flows/{flow['id']}/run?wait=60", body))["out"] == {"it": {}}
 
 
-@pytest.mark.parametrize(("query", "headers"), [("?wait=20", {}), ("", {"Prefer": "wait=20"})])
+@pytest.mark.parametrize(("query", "headers"), [("?wait=60", {}), ("", {"Prefer": "wait=20"})])
 async def test_8_who_waits_is_answered_at_the_end(api: Api, query: str, headers: dict[str, str]) -> None:
     flow = await api.create_flow("Waited for", step("delay", ms=20))
     answer = await api.call("POST", f"/api/flows/{flow['id']}/run{query}", headers=headers)
@@ -65,7 +65,7 @@ async def test_8_who_waits_too_long_or_for_a_gate_is_answered_as_without(api: Ap
     slow = await api.create_flow("Slow", step("delay", ms=1_900))
     assert (await api.run(slow["id"], wait=0.05)).keys() == {"playId", "state", "startedAt"}
     gate = await api.create_flow("Gate", GATE)
-    waiting = await api.run(gate["id"], wait=20)
+    waiting = await api.run(gate["id"], wait=60)
     assert (waiting.keys(), waiting["state"]) == ({"playId", "state", "startedAt"}, "WAIT")
     for wait in ("61", "-1", "soon"):
         path = f"/api/flows/{gate['id']}/run?wait={wait}"
@@ -74,8 +74,8 @@ async def test_8_who_waits_too_long_or_for_a_gate_is_answered_as_without(api: Ap
 
 async def test_8_an_equal_key_is_the_first_play_whatever_else_is_asked(api: Api) -> None:
     flow = await api.create_flow("Keyed", var("a", n="{{ $prev.args.n }}"))
-    first = await api.run(flow["id"], {"n": 1}, idempotencyKey="order 7", wait=20)
-    again = await api.run(flow["id"], {"n": 2}, idempotencyKey="order 7", wait=20)
+    first = await api.run(flow["id"], {"n": 1}, idempotencyKey="order 7", wait=60)
+    again = await api.run(flow["id"], {"n": 2}, idempotencyKey="order 7", wait=60)
     assert (again["playId"], again["out"]) == (first["playId"], {"n": 1})
     await api.put(f"/api/flows/{flow['id']}", {"enabled": False})
     still = await api.run(flow["permanentId"], idempotencyKey="order 7")
@@ -102,7 +102,7 @@ async def test_8_the_key_may_come_as_a_header(api: Api) -> None:
 
 async def test_8_a_play_shows_what_is_known_of_it(api: Api) -> None:
     flow = await api.create_flow("Shown", step("delay", ms=30), var("b", n=1))
-    ended = await api.run(flow["id"], {"n": 1}, wait=20)
+    ended = await api.run(flow["id"], {"n": 1}, wait=60)
     play = await api.get(f"/api/plays/{ended['playId']}")
     shown = {"flowId": flow["id"], "state": "DONE", "args": {"n": 1}, "out": {"n": 1}, "trigger": "api"}
     shown |= {"error": None, "errorCode": None, "failedAt": None, "failedRef": None, "parentPlayId": None}
@@ -120,7 +120,7 @@ async def test_8_a_play_shows_what_is_known_of_it(api: Api) -> None:
 async def test_8_layers_are_those_that_were_reached_or_passed_over(api: Api) -> None:
     late = {**var("late"), "index": 2}
     flow = await api.create_flow("Reached", {**var("off"), **NEVER}, {**GATE, "index": 1}, late)
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
 
     async def seen() -> dict[str, str]:
         return {ref: layer["state"] for ref, layer in (await api.layers_of(play["playId"])).items()}
@@ -132,7 +132,7 @@ async def test_8_layers_are_those_that_were_reached_or_passed_over(api: Api) -> 
 
 async def test_8_a_failed_play_has_ended_and_failed_at_the_same_time(api: Api) -> None:
     flow = await api.create_flow("Failed", var("a"), fails("b"), var("c"))
-    ended = await api.run(flow["id"], wait=20)
+    ended = await api.run(flow["id"], wait=60)
     play = await api.get(f"/api/plays/{ended['playId']}")
     assert (play["state"], play["failedRef"], play["errorCode"]) == ("FAIL", "b", "EXPRESSION_ERROR")
     assert play["completedAt"] == play["failedAt"] is not None
@@ -157,8 +157,8 @@ async def test_8_a_cancel_ends_waiting_and_coming_steps_and_is_told(api: Api) ->
 
 async def test_8_a_deferred_play_has_not_started(api: Api) -> None:
     flow = await api.create_flow("Limited", GATE, execution={"maxConcurrent": 1})
-    first = await api.run(flow["id"], wait=20)
-    second = await api.run(flow["id"], wait=20)
+    first = await api.run(flow["id"], wait=60)
+    second = await api.run(flow["id"], wait=60)
     shown = await api.get(f"/api/plays/{second['playId']}")
     assert (second["state"], shown["state"], shown["startedAt"]) == ("DEFERRED", "DEFERRED", None)
     for play in (second, first):
@@ -167,7 +167,7 @@ async def test_8_a_deferred_play_has_not_started(api: Api) -> None:
 
 async def test_8_dates_narrow_lists_by_creation_whole_days_included(api: Api) -> None:
     flow = await api.create_flow("Dated", var("a"))
-    play = await api.get(f"/api/plays/{(await api.run(flow['id'], wait=20))['playId']}")
+    play = await api.get(f"/api/plays/{(await api.run(flow['id'], wait=60))['playId']}")
     at = play["createdAt"]
     zone = datetime.fromisoformat(at).strftime("%Y-%m-%dT%H:%M:%S%%2B00:00")
     for query, total in (
@@ -209,7 +209,7 @@ async def test_9_the_state_of_a_play_follows_from_its_steps(
     api: Api, steps: list[Json], state: str, layers: dict[str, str]
 ) -> None:
     flow = await api.create_flow("Mixed", *steps)
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     seen = {ref: layer["state"] for ref, layer in (await api.layers_of(play["playId"])).items()}
     assert (play["state"], seen) == (state, layers)
     assert (await api.get(f"/api/plays/{play['playId']}"))["completedAt"] is not None
@@ -217,7 +217,7 @@ async def test_9_the_state_of_a_play_follows_from_its_steps(
 
 async def test_9_a_step_that_is_skipped_has_no_output_and_keeps_its_error(api: Api) -> None:
     flow = await api.create_flow("Skipped", SKIP, var("b", out="{{ $prev.s }}", why="{{ $prev.s.error }}"))
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     layer = (await api.layers_of(play["playId"]))["s"]
     assert (layer["state"], layer["out"], layer["errorCode"]) == ("SKIP", None, "EXPRESSION_ERROR")
     assert play["out"] == {"out": None, "why": layer["error"]}
@@ -226,7 +226,7 @@ async def test_9_a_step_that_is_skipped_has_no_output_and_keeps_its_error(api: A
 @pytest.mark.parametrize("steps", [[DONE], [FILTERED], [SKIP], [fails("x")]])
 async def test_9_a_play_that_ended_does_not_change(api: Api, steps: list[Json]) -> None:
     flow = await api.create_flow("Ended", *steps)
-    path = f"/api/plays/{(await api.run(flow['id'], wait=20))['playId']}"
+    path = f"/api/plays/{(await api.run(flow['id'], wait=60))['playId']}"
     before = await api.get(path)
     decision = {"layerId": steps[0]["ref"], "decision": "approved"}
     for method, wish, body in (
@@ -282,7 +282,7 @@ async def test_13_scopes_are_read_from_flow_to_group_to_company(
         "f": {"value": NARROW, "scope": "flow", "scopeKey": flow["id"]},
     }
     made = [(await api.call("POST", "/api/kv", {"key": "k", **places[place]})).json for place in written]
-    out = (await api.run(flow["id"], {"group": folder["id"]}, wait=20))["out"]
+    out = (await api.run(flow["id"], {"group": folder["id"]}, wait=60))["out"]
     for entry in made:
         await api.delete(f"/api/kv/{entry['id']}")
     assert out == {
@@ -301,13 +301,13 @@ async def test_13_an_entry_of_null_is_an_entry(api: Api) -> None:
     )
     body = {"key": "null", "value": None, "scope": "flow", "scopeKey": flow["id"]}
     await api.post("/api/kv", body, status=201)
-    assert (await api.run(flow["id"], wait=20))["out"] == {"it": {"value": None, "found": True}, "n": None}
+    assert (await api.run(flow["id"], wait=60))["out"] == {"it": {"value": None, "found": True}, "n": None}
 
 
 async def test_13_a_flow_without_a_group_inherits_from_the_company(api: Api) -> None:
     await api.call("POST", "/api/kv", {"key": "smtp", "value": {"host": "mail"}})
     flow = await api.create_flow("No group", var("a", host="{{ $kv.smtp.host }}"))
-    assert (await api.run(flow["id"], wait=20))["out"] == {"host": "mail"}
+    assert (await api.run(flow["id"], wait=60))["out"] == {"host": "mail"}
 
 
 async def test_13_a_token_in_an_entry_makes_a_flow_run_once(api: Api) -> None:
@@ -319,7 +319,7 @@ async def test_13_a_token_in_an_entry_makes_a_flow_run_once(api: Api) -> None:
     flow = await api.create_flow("Once", seen, kept, work)
 
     async def works(order: int) -> str:
-        play = await api.run(flow["id"], {"id": order}, wait=20)
+        play = await api.run(flow["id"], {"id": order}, wait=60)
         return str((await api.layers_of(play["playId"]))["work"]["state"])
 
     assert [await works(1), await works(1), await works(2)] == ["DONE", "FILTERED", "DONE"]
@@ -327,6 +327,6 @@ async def test_13_a_token_in_an_entry_makes_a_flow_run_once(api: Api) -> None:
 
 async def test_13_entries_outlive_plays_and_counters_start_from_nothing(api: Api) -> None:
     flow = await api.create_flow("Counter", step("kv-set", key="n", value="{{ add ($kv.get `n`) 1 }}"))
-    assert [(await api.run(flow["id"], wait=20))["out"]["value"] for _ in range(3)] == ["1", "2", "3"]
+    assert [(await api.run(flow["id"], wait=60))["out"]["value"] for _ in range(3)] == ["1", "2", "3"]
     (entry,) = (await api.get(f"/api/kv?scope=flow&scopeKey={flow['id']}"))["data"]
     assert (entry["key"], entry["value"]) == ("n", "3")

@@ -38,7 +38,7 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
 
 async def test_big_args_and_outputs_are_shown_whole(api: Api) -> None:
     flow = await api.create_flow("Whole", BIG)
-    ended = await api.run(flow["id"], {"text": TEXT}, wait=20)
+    ended = await api.run(flow["id"], {"text": TEXT}, wait=60)
     assert (ended["state"], ended["out"]) == ("DONE", {"text": TEXT})
     play = await api.get(f"/api/plays/{ended['playId']}")
     assert (play["args"], play["out"]) == ({"text": TEXT}, {"text": TEXT})
@@ -49,14 +49,14 @@ async def test_big_args_and_outputs_are_shown_whole(api: Api) -> None:
 async def test_what_looks_like_a_reference_is_a_value_like_any_other(api: Api) -> None:
     flow = await api.create_flow("Disguise", {**BIG, "args": {"values": {"seen": "{{ $prev.args }}"}}})
     args = {"payloads": {"args": {"digest": "0" * 64, "bytes": 1}}, "digest": "0" * 64, "bytes": 1}
-    ended = await api.run(flow["id"], args, wait=20)
+    ended = await api.run(flow["id"], args, wait=60)
     assert ended["out"] == {"seen": args}
     assert (await api.get(f"/api/plays/{ended['playId']}"))["args"] == args
 
 
 async def test_an_output_of_many_megabytes_is_stored_and_answered(api: Api) -> None:
     flow = await api.create_flow("Large", _copies(12))
-    ended = await api.run(flow["id"], {"text": TEXT}, wait=30)
+    ended = await api.run(flow["id"], {"text": TEXT}, wait=60)
     assert ended["state"] == "DONE", ended["error"]
     # A read waits for the read model for a second; so big a value may take it longer.
     play = await api.wait_for(ended["playId"], "DONE")
@@ -67,7 +67,7 @@ async def test_an_output_above_the_limit_fails_its_step_and_says_both_sizes(api:
     # A quote is one character of an expression's output, and two of its JSON.
     quotes = '"' * 480_000
     flow = await api.create_flow("Too large", _copies(18))
-    ended = await api.run(flow["id"], {"text": quotes}, wait=30)
+    ended = await api.run(flow["id"], {"text": quotes}, wait=60)
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "OUTPUT_TOO_LARGE")
     size = len(json.dumps({f"copy{n}": quotes for n in range(18)}, separators=(",", ":")))
     assert f"{size} bytes" in ended["error"]
@@ -83,7 +83,7 @@ async def test_a_body_above_the_limit_is_refused_in_the_form_of_the_api(api: Api
 
 async def test_big_values_are_read_back_when_a_play_goes_on(api: Api) -> None:
     flow = await api.create_flow("Goes on", BIG, GATE)
-    parked = await api.run(flow["id"], {"text": TEXT}, wait=20)
+    parked = await api.run(flow["id"], {"text": TEXT}, wait=60)
     assert parked["state"] == "WAIT"
     await api.post(f"/api/plays/{parked['playId']}/approve", {"layerId": "after", "decision": "approved"})
     play = await api.wait_for(parked["playId"])
@@ -92,7 +92,7 @@ async def test_big_values_are_read_back_when_a_play_goes_on(api: Api) -> None:
 
 async def test_a_frame_says_that_its_output_is_elsewhere(api: Api) -> None:
     flow = await api.create_flow("Frames", BIG)
-    ended = await api.run(flow["id"], {"text": TEXT}, wait=20)
+    ended = await api.run(flow["id"], {"text": TEXT}, wait=60)
     async with api.socket(f"?flowId={flow['id']}&since=0") as socket:
         frames = await socket.until("play:completed")
     shown = {frame["type"]: frame for frame in frames}
@@ -107,7 +107,7 @@ async def test_a_value_that_is_gone_fails_its_play_and_says_so(
     flow = await api.create_flow("Gone", BIG, GATE)
     gone = {"text": TEXT[:-1] + "!"}
     digest = hashlib.sha256(json.dumps(gone, separators=(",", ":")).encode()).hexdigest()
-    parked = await api.run(flow["id"], gone, wait=20)
+    parked = await api.run(flow["id"], gone, wait=60)
     bus = await Bus.connect(shared_system.env()["HEADRACE_NATS_URL"], name="test")
     await bus.api(f"STREAM.PURGE.{subjects.PAYLOADS}", {"filter": subjects.payload_chunks("*", digest)})
     await bus.close()
@@ -115,6 +115,6 @@ async def test_a_value_that_is_gone_fails_its_play_and_says_so(
     shared_system.wait_restarted("executor-0", shared_system.kill("executor-0"))
     body = {"layerId": "after", "decision": "approved"}
     deciding = asyncio.create_task(api.call("POST", f"/api/plays/{parked['playId']}/approve", body))
-    play = await api.wait_for(parked["playId"], within_s=60)
+    play = await api.wait_for(parked["playId"], within_s=120)
     await deciding
     assert (play["state"], play["errorCode"]) == ("FAIL", "PAYLOAD_LOST")

@@ -52,7 +52,7 @@ async def _command(bus: Bus, key: PlayKey, verb: str, command: CarryOverPlay | S
 async def _carried_over(api: Api, bus: Bus, n: int) -> PlayKey:
     """Return a play that waits for an approval, of which the log holds nothing but its carried-over state."""
     flow: Json = await api.create_flow(f"Long {n}", FIRST, GATE)
-    parked = await api.run(flow["id"], {"n": n}, wait=20)
+    parked = await api.run(flow["id"], {"n": n}, wait=60)
     assert parked["state"] == "WAIT"
     before = await _newest(bus, parked["playId"])
     key, _ = subjects.parse_play(before.subject)
@@ -92,13 +92,13 @@ async def test_a_carried_over_play_can_be_cancelled(api: Api, bus: Bus) -> None:
 
 async def test_a_start_that_is_older_than_the_log_is_refused(api: Api, bus: Bus) -> None:
     flow = await api.create_flow("Old", FIRST)
-    ended = await api.run(flow["id"], {"n": 1}, wait=20)
+    ended = await api.run(flow["id"], {"n": 1}, wait=60)
     key, _ = subjects.parse_play((await _newest(bus, ended["playId"])).subject)
     for subject in (key.command("*"), key.events):
         await bus.api(f"STREAM.PURGE.{STREAM}", {"filter": subject})
     old = StartPlay(at=SystemClock().now().replace(year=2020), definition=1, flow_version=1)
     await _command(bus, key, "start", old)
     # Commands of one play come in order, so what follows it was decided after it.
-    after = await api.run(flow["id"], {"n": 2}, wait=20)
+    after = await api.run(flow["id"], {"n": 2}, wait=60)
     assert after["state"] == "DONE"
     assert await bus.load(STREAM, key.events) == []

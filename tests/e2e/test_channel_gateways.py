@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.gateway.channels.book import LOOK_AGAIN_S
 from tests.e2e.api import Api, eventually
-from tests.e2e.channels import ECHO, Door, call, door, is_open
+from tests.e2e.channels import ECHO, Door, call, closed, door
 from tests.fixtures.ports import port_range
 from tests.fixtures.system import RunningSystem, running_system
 
-HEARD_S_MAX = 0.1
+# Without hearing of it a gateway looks again after LOOK_AGAIN_S.
+HEARD_S_MAX = LOOK_AGAIN_S / 2
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,6 @@ async def test_14_1_a_disabled_channel_is_closed_by_whichever_gateway_serves_it(
             async with door(api, [flow["id"]]) as opened, Api.logged_in(two_gateways) as another:
                 await another.put(f"/api/channels/{opened.channel['id']}", {"enabled": False})
                 began_s = time.monotonic()
-                while await is_open(opened.channel["port"]):
-                    assert time.monotonic() - began_s < 5
-                    await asyncio.sleep(0)
+                await closed(opened.channel["port"])
                 waits.append(time.monotonic() - began_s)
-    assert min(waits) < HEARD_S_MAX, waits
+    assert max(waits) < HEARD_S_MAX, waits

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.gateway.channels.book import LOOK_AGAIN_S
 from tests.e2e.api import Api, Json, eventually
 from tests.e2e.channels import ECHO, Door, call, closed, door, refused
 from tests.fixtures.system import RunningSystem
@@ -212,7 +213,7 @@ async def test_14_1_a_channel_that_is_disabled_is_closed_and_opens_again(api: Ap
     async with door(api, [await echo(api)]) as opened:
         path = f"/api/channels/{opened.channel['id']}"
         await api.put(path, {"enabled": False})
-        await closed(opened.channel["port"], within_s=1.0)
+        await closed(opened.channel["port"], within_s=LOOK_AGAIN_S / 2)
         again = await api.put(path, {"enabled": True})
         reopened = Door(again, opened.route)
 

@@ -47,7 +47,7 @@ async def owned_by(api: Api) -> Owned:
     mark = ids.new_id()
     group = await api.post("/api/groups", {"name": "Apart"}, status=201)
     flow = await api.create_flow("Apart", STEP, groupId=group["id"])
-    play = await api.run(flow["id"], wait=10)
+    play = await api.run(flow["id"], wait=60)
     entry = await api.post("/api/kv", {"key": mark, "value": "hidden-value-4711"}, status=201)
     key = await api.post("/api/auth/api-keys", {"name": "apart"}, status=201)
     user = await api.post("/api/users", {"email": f"{mark}@example.test"}, status=201)

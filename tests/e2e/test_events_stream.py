@@ -22,7 +22,7 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
 async def test_a_finished_play_is_told_as_the_socket_told_it(api: Api) -> None:
     flow = await api.create_flow("Told", STEP)
     async with api.socket(f"?flowId={flow['id']}") as frames:
-        play_id = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+        play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
         told = await frames.until("play:completed", play_id=play_id)
     async with api.events(play_id) as events:
         assert [event.data for event in await events.rest()] == told
@@ -30,7 +30,7 @@ async def test_a_finished_play_is_told_as_the_socket_told_it(api: Api) -> None:
 
 async def test_a_play_is_heard_while_it_waits_and_goes_on(api: Api) -> None:
     flow = await api.create_flow("Heard", GATE)
-    play_id = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+    play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
     async with api.events(play_id) as events:
         kinds: list[str] = []
         while not kinds or kinds[-1] != "play:waiting":
@@ -50,7 +50,7 @@ async def test_a_play_is_heard_while_it_waits_and_goes_on(api: Api) -> None:
 
 async def test_every_place_is_one_to_go_on_from(api: Api) -> None:
     flow = await api.create_flow("Resumed", STEP)
-    play_id = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+    play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
     async with api.events(play_id) as events:
         told = await events.rest()
     for place, event in enumerate(told[:-1]):
@@ -62,7 +62,7 @@ async def test_every_place_is_one_to_go_on_from(api: Api) -> None:
 
 async def test_another_company_has_no_such_play(api: Api, shared_system: RunningSystem) -> None:
     flow = await api.create_flow("Ours", STEP)
-    play_id = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+    play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
     async with neighbour(shared_system) as other:
         path = f"/api/plays/{play_id}/events"
         assert await other.refused("GET", path) == (404, "PLAY_NOT_FOUND")

@@ -31,7 +31,7 @@ def calling(flow: str, **args: Json) -> Json:
 async def test_17_1_a_subflow_gives_back_state_play_and_output(api: Api) -> None:
     child = await api.create_flow("Child", ECHO)
     parent = await api.create_flow("Parent", calling(child["id"], args={"n": "{{ $prev.args.n }}"}))
-    ended = await api.run(parent["id"], {"n": 7}, wait=20)
+    ended = await api.run(parent["id"], {"n": 7}, wait=60)
     play_id = ended["out"]["playId"]
     assert ended["out"] == {"state": "DONE", "playId": play_id, "out": {"n": 7}}
     play = await api.get(f"/api/plays/{play_id}")
@@ -41,14 +41,14 @@ async def test_17_1_a_subflow_gives_back_state_play_and_output(api: Api) -> None
 async def test_17_1_a_permanent_id_names_the_flow_as_well(api: Api) -> None:
     child = await api.create_flow("Child by name", ECHO)
     parent = await api.create_flow("Parent by name", calling(child["permanentId"], args={"n": 1}))
-    ended = await api.run(parent["id"], wait=20)
+    ended = await api.run(parent["id"], wait=60)
     assert ended["out"]["out"] == {"n": 1}
 
 
 async def test_17_1_a_failed_child_fails_the_step_and_keeps_its_output(api: Api) -> None:
     child = await api.create_flow("Broken child", BROKEN)
     parent = await api.create_flow("Parent of a broken one", calling(child["id"]))
-    ended = await api.run(parent["id"], wait=20)
+    ended = await api.run(parent["id"], wait=60)
     step = (await api.layers_of(ended["playId"]))["call"]
     assert (ended["state"], step["state"], step["out"]["state"]) == ("FAIL", "FAIL", "FAIL")
     assert step["out"]["playId"] in ended["error"]
@@ -57,7 +57,7 @@ async def test_17_1_a_failed_child_fails_the_step_and_keeps_its_output(api: Api)
 async def test_17_1_async_goes_on_at_once(api: Api) -> None:
     child = await api.create_flow("Slow child", PAUSE, {**ECHO, "index": 1})
     parent = await api.create_flow("Hasty parent", calling(child["id"], args={"n": 3}, **{"async": True}))
-    ended = await api.run(parent["id"], wait=20)
+    ended = await api.run(parent["id"], wait=60)
     assert ended["out"]["state"] == "RUN"
     play = await api.wait_for(ended["out"]["playId"], "DONE")
     assert play["out"] == {"n": 3}
@@ -66,7 +66,7 @@ async def test_17_1_async_goes_on_at_once(api: Api) -> None:
 async def test_17_1_a_child_out_of_time_fails_the_step_and_is_cancelled(api: Api) -> None:
     child = await api.create_flow("Endless child", FAR)
     parent = await api.create_flow("Impatient parent", calling(child["id"], timeout=1))
-    ended = await api.run(parent["id"], wait=20)
+    ended = await api.run(parent["id"], wait=60)
     step = (await api.layers_of(ended["playId"]))["call"]
     assert (ended["errorCode"], step["errorCode"]) == ("TIMEOUT", "TIMEOUT")
     play = await api.wait_for(step["out"]["playId"], "FAIL")
@@ -90,14 +90,14 @@ async def test_17_1_a_disabled_or_unknown_child_fails_the_step(api: Api) -> None
     child = await api.create_flow("Switched off", ECHO, enabled=False)
     for flow, code in ((child["id"], "FLOW_DISABLED"), ("0" * 24, "FLOW_NOT_FOUND")):
         parent = await api.create_flow(f"Parent of {code}", calling(flow))
-        ended = await api.run(parent["id"], wait=20)
+        ended = await api.run(parent["id"], wait=60)
         assert (ended["state"], ended["errorCode"]) == ("FAIL", code)
 
 
 async def test_17_1_flows_call_each_other_ten_deep_at_most(api: Api) -> None:
     flow = await api.create_flow("Mirror")
     await api.add_layer(flow["id"], **calling(flow["id"]))
-    ended = await api.run(flow["id"], wait=30)
+    ended = await api.run(flow["id"], wait=60)
     assert ended["state"] == "FAIL"
     plays = await api.get(f"/api/flows/{flow['id']}/plays?size=50")
     assert plays["total"] == 11
@@ -111,7 +111,7 @@ async def test_11_the_error_flow_starts_once_with_what_is_known(api: Api) -> Non
         "Handler", {"ref": "seen", "appId": "var", "args": {"values": {"all": "{{ $prev.args }}"}}}
     )
     flow = await api.create_flow("Guarded", BROKEN, execution={"onFailFlowId": handler["id"]})
-    ended = await api.run(flow["id"], {"n": 1}, wait=20)
+    ended = await api.run(flow["id"], {"n": 1}, wait=60)
     play_id = await _only_play(api, handler["id"], "DONE")
     play = await api.get(f"/api/plays/{play_id}")
     assert (play["trigger"], play["parentPlayId"]) == ("error", ended["playId"])
@@ -131,7 +131,7 @@ async def test_11_an_error_flow_that_fails_starts_nothing(api: Api) -> None:
     last = await api.create_flow("Never", ECHO)
     handler = await api.create_flow("Broken handler", BROKEN, execution={"onFailFlowId": last["id"]})
     flow = await api.create_flow("Guarded badly", BROKEN, execution={"onFailFlowId": handler["id"]})
-    await api.run(flow["id"], wait=20)
+    await api.run(flow["id"], wait=60)
     await _only_play(api, handler["id"], "FAIL")
     assert (await api.get(f"/api/flows/{last['id']}/plays"))["total"] == 0
 

@@ -39,7 +39,7 @@ def step(app_id: str, ref: str, **args: Json) -> Json:
 async def ran(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:
     """Run these steps as a flow that goes on after failures; return its layers by ref."""
     flow = await api.create_flow("Files", *({**one, "onError": "continue"} for one in steps))
-    ended = await api.run(flow["id"], args, wait=20)
+    ended = await api.run(flow["id"], args, wait=60)
     assert ended["state"] == "DONE", ended
     return await api.layers_of(ended["playId"])
 
@@ -105,7 +105,7 @@ async def test_17_5_a_folder_of_the_play_is_gone_when_the_play_has_ended(
         step("storage-write", "write", path="{{ $prev.dir.path }}a/b.txt", content="x"),
         {**step("storage-list", "list", path="{{ $prev.dir.path }}", pattern="**"), "needsApproval": True},
     )
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     company = (await api.get("/api/auth/me"))["companyId"]
     folder = shared_system.home / "storage" / company / "tmp" / f"play-{parked['playId']}"
     assert (folder / "a" / "b.txt").read_text() == "x"
@@ -124,8 +124,8 @@ async def test_17_5_what_a_crash_left_is_swept_at_the_next_start(
 ) -> None:
     flow = await api.create_flow("Ends", step("var", "a", values={}))
     waits = await api.create_flow("Waits", {**step("var", "a", values={}), "needsApproval": True})
-    ended = (await api.run(flow["id"], wait=20))["playId"]
-    open_play = (await api.run(waits["id"], wait=20))["playId"]
+    ended = (await api.run(flow["id"], wait=60))["playId"]
+    open_play = (await api.run(waits["id"], wait=60))["playId"]
     company = (await api.get("/api/auth/me"))["companyId"]
     temporary = shared_system.home / "storage" / company / "tmp"
     left, kept, unknown = (temporary / f"play-{play}" for play in (ended, open_play, "0" * 24))

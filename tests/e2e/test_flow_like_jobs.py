@@ -46,7 +46,7 @@ class Caller(Api):
             job = await self.get(f"/jobs/{job_id}")
             return job if job["status"] in words else None
 
-        return await eventually(reached, within_s=20)
+        return await eventually(reached, within_s=60)
 
 
 async def stocked(api: Api, name: str) -> Shop:

@@ -135,7 +135,7 @@ async def test_12_a_decision_is_shown_with_who_and_when_and_read_by_later_steps(
 async def test_12_a_note_is_optional_and_no_timeout_decides(api: Api) -> None:
     play_id = await parked(api, gate(timeout=1))
     pause = await api.create_flow("Meanwhile", {"ref": "a", "appId": "delay", "args": {"ms": 1_500}})
-    await api.run(pause["id"], wait=20)
+    await api.run(pause["id"], wait=60)
     assert (await api.get(f"/api/plays/{play_id}"))["state"] == "WAIT"
     await decide(api, play_id, "gate")
     assert (await api.wait_for(play_id))["state"] == "DONE"
@@ -265,7 +265,7 @@ async def test_16_a_key_opens_the_socket_and_a_wrong_one_is_401(api: Api) -> Non
             # What a client says is ignored.
             await socket.send_str("subscribe everything")
             play_id = (await api.run(flow["id"]))["playId"]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (frame := await socket.receive_json())["playId"] != play_id:
                     pass
             assert frame["type"] == "play:started"

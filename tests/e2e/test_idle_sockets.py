@@ -17,7 +17,7 @@ from tests.fixtures.system import RunningSystem, running_system
 pytestmark = pytest.mark.slow
 SOCKETS_PER_COMPANY = 500
 OPENED_AT_ONCE = 50
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 # Measured: 23 KiB (docs/api.md). Nearly three times that is a leak, or another design.
 KIB_PER_SOCKET_MAX = 64
 STEP = {"ref": "s", "appId": "var", "args": {"values": {"x": 1}}}

@@ -29,7 +29,7 @@ def var(ref: str = "a", **values: Json) -> Json:
 
 async def out_of(api: Api, flow: Json, args: Json = None) -> Json:
     """Return what a flow's last step gives."""
-    ended = await api.run(flow["id"], args, wait=20)
+    ended = await api.run(flow["id"], args, wait=60)
     assert ended["state"] == "DONE", ended
     return ended["out"]
 
@@ -75,7 +75,7 @@ async def test_7_a_filter_may_read_an_entry(api: Api) -> None:
     flow = await api.create_flow("Filtered by KV", {**var(n=1), "filters": [gate]})
     assert await out_of(api, flow) == {"n": 1}
     await put(api, "open for business", False)
-    assert (await api.run(flow["id"], wait=20))["state"] == "FILTERED"
+    assert (await api.run(flow["id"], wait=60))["state"] == "FILTERED"
 
 
 async def test_7_entries_are_read_when_the_step_is_evaluated(api: Api) -> None:
@@ -93,7 +93,7 @@ async def test_7_an_entry_read_after_an_approval_is_the_one_of_then(api: Api) ->
     flow = await api.create_flow(
         "Approved price", {**var(price="{{ $kv.price }}"), "needsApproval": True, "filters": [gate]}
     )
-    parked = await api.run(flow["id"], wait=20)
+    parked = await api.run(flow["id"], wait=60)
     await put(api, "price", "new")
     await api.post(f"/api/plays/{parked['playId']}/approve", {"layerId": "a", "decision": "approved"})
     assert (await api.wait_for(parked["playId"]))["out"] == {"price": "new"}
@@ -113,7 +113,7 @@ async def test_7_a_question_that_nobody_can_answer_fails_the_step(
     api: Api, expression: str, error: str
 ) -> None:
     flow = await api.create_flow("Bad question", {**var(n=expression), "retry": {"count": 3}})
-    ended = await api.run(flow["id"], {"long": "x" * 600}, wait=20)
+    ended = await api.run(flow["id"], {"long": "x" * 600}, wait=60)
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "EXPRESSION_ERROR")
     assert error in ended["error"]
 
@@ -121,7 +121,7 @@ async def test_7_a_question_that_nobody_can_answer_fails_the_step(
 async def test_7_a_step_reads_only_so_many_entries(api: Api) -> None:
     many = var(**{f"v{n}": f'{{{{ $kv.get "many {n}" }}}}' for n in range(65)})
     flow = await api.create_flow("Many", many)
-    ended = await api.run(flow["id"], wait=20)
+    ended = await api.run(flow["id"], wait=60)
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "KV_READ_TOO_LARGE")
     assert "at most 64 entries" in ended["error"]
 
@@ -132,7 +132,7 @@ async def test_7_a_step_reads_only_so_much(api: Api) -> None:
     two = var(a='{{ len ($kv.get "heavy 0") }}', b='{{ len ($kv.get "heavy 1") }}')
     three = var(**two["args"]["values"], c='{{ len ($kv.get "heavy 2") }}')
     assert await out_of(api, await api.create_flow("Two", two)) == {"a": 200_000, "b": 200_000}
-    ended = await api.run((await api.create_flow("Three", three))["id"], wait=20)
+    ended = await api.run((await api.create_flow("Three", three))["id"], wait=60)
     assert ended["errorCode"] == "KV_READ_TOO_LARGE"
 
 
@@ -144,7 +144,7 @@ async def test_7_entries_of_another_company_are_not_read(shared_system: RunningS
     flow = await api.create_flow("Ours", var(n="{{ $kv.whose }}"))
     assert await out_of(api, flow) == {"n": None}
     nosy = await api.create_flow("Nosy", var(n=f'{{{{ $kv.getScoped "flow" "{theirs["id"]}" "whose" }}}}'))
-    assert (await api.run(nosy["id"], wait=20))["errorCode"] == "EXPRESSION_ERROR"
+    assert (await api.run(nosy["id"], wait=60))["errorCode"] == "EXPRESSION_ERROR"
 
 
 # ── section 13: scopes ──────────────────────────────────────────────────────────────────────────────
@@ -226,7 +226,7 @@ async def test_17_7_kv_append_grows_lists_and_texts(api: Api) -> None:
     await put(api, "log", "ab", scope="flow", scopeKey=flow["id"])
     assert await out_of(api, flow, {"value": "cd"}) == {"value": "abcd"}
     await put(api, "log", {"a": 1}, scope="flow", scopeKey=flow["id"])
-    ended = await api.run(flow["id"], {"value": 1}, wait=20)
+    ended = await api.run(flow["id"], {"value": 1}, wait=60)
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "KV_TYPE_MISMATCH")
 
 
@@ -234,7 +234,7 @@ async def test_17_7_concurrent_appends_and_counts_all_count(api: Api) -> None:
     append = step("kv-append", "append", key="all", value="{{ $prev.args.n }}")
     count = {**step("kv-increment", "count", key="plays", by=2), "index": 0}
     flow = await api.create_flow("Concurrent", {**append, "index": 0}, count)
-    plays = await asyncio.gather(*(api.run(flow["id"], {"n": n}, wait=30) for n in range(25)))
+    plays = await asyncio.gather(*(api.run(flow["id"], {"n": n}, wait=60) for n in range(25)))
     assert {play["state"] for play in plays} == {"DONE"}
     entries = (await api.get(f"/api/kv?scope=flow&scopeKey={flow['id']}"))["data"]
     kept = {entry["key"]: entry["value"] for entry in entries}
@@ -285,7 +285,7 @@ async def test_17_7_scopes_of_the_modules(api: Api) -> None:
 )
 async def test_17_7_bad_args_fail_the_step_at_once(api: Api, app_id: str, args: Json, error: str) -> None:
     flow = await api.create_flow("Bad args", {**step(app_id, **args), "retry": {"count": 5}})
-    ended = await api.run(flow["id"], {"big": ["x" * 262_144]}, wait=20)
+    ended = await api.run(flow["id"], {"big": ["x" * 262_144]}, wait=60)
     assert ended["state"] == "FAIL"
     assert error in ended["error"]
     assert (await api.layers_of(ended["playId"]))["a"]["attempts"] == 1
@@ -306,7 +306,7 @@ async def test_a_secret_is_used_and_stands_in_no_event(shared_system: RunningSys
     told = {**step("hash", "told", input="x", algorithm='{{ $kv["api key"] }}'), "onError": "continue"}
     said = step("log", "said", message='the key is {{ $kv["api key"] }}')
     flow = await api.create_flow("Secret", sign, refused, told, said)
-    ended = await api.run(flow["id"], wait=20)
+    ended = await api.run(flow["id"], wait=60)
     assert ended["out"] == {"message": "the key is ***", "level": "info"}
     layers = await api.layers_of(ended["playId"])
     assert len(layers["sign"]["out"]["result"]) == 64
@@ -326,7 +326,7 @@ async def test_kv_set_keeps_a_secret_a_secret(api: Api) -> None:
         "Rotate", step("kv-set", key="rotating", value="{{ $kv.rotating }}-2", scope="global"),
         {**var("b", n=1), "filters": [known]},
     )  # fmt: skip
-    ended = await api.run(flow["id"], wait=20)
+    ended = await api.run(flow["id"], wait=60)
     assert ended["out"] == {"n": 1}
     assert (await api.layers_of(ended["playId"]))["a"]["out"] == {
         "key": "rotating",

@@ -80,7 +80,7 @@ async def test_section_8_a_loop_that_is_retried_begins_from_nothing(api: Api, or
     origin.drops["/a"] = 2
     body = origin.call(retry={"count": 1})
     flow = await api.create_flow("Loop retried", loop(), body, gather(3, "loop", field="item"))
-    play = (await api.run(flow["id"], {"items": items}, wait=20))["playId"]
+    play = (await api.run(flow["id"], {"items": items}, wait=60))["playId"]
     before = await api.get(f"/api/plays/{play}/layers?ref=body")
     assert [(step["iteration"], step["state"], step["attempts"]) for step in before] == [(0, "FAIL", 2)]
     await api.post(f"/api/plays/{play}/retry")

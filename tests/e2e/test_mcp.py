@@ -221,7 +221,7 @@ async def test_14_3_clients_are_told_when_tools_change(shared_system: RunningSys
             assert await listed() == []
             if mode == "legacy":
                 route = await tool(api, name, flow)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await rung.wait()
             else:
                 async with mcp.listen(tools_list_changed=True) as changes:

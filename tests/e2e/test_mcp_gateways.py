@@ -15,7 +15,7 @@ from tests.e2e.mcp_client import begin_session, client, key_of, mcp_url, plain, 
 from tests.fixtures.system import RunningSystem, running_system
 
 pytestmark = pytest.mark.slow
-STOPPED_S_MAX = 5.0
+STOPPED_S_MAX = 30.0
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
 CALL = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "gated", "arguments": {}}}
 STEP = {"ref": "s", "appId": "var", "args": {"values": {"x": 1}}}

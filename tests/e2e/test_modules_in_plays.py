@@ -34,7 +34,7 @@ async def outcomes(api: Api, app_id: str, given: list[Json], args: Json = None, 
         for index, (ref, each) in enumerate(zip(refs, given, strict=True))
     ]
     flow = await api.create_flow(f"Cases of {app_id}", *steps)
-    play = await api.run(flow["id"], args, wait=20)
+    play = await api.run(flow["id"], args, wait=60)
     layers = await api.layers_of(play["playId"])
     return [layers[ref] for ref in refs]
 
@@ -97,7 +97,7 @@ async def run_example(api: Api, module: Json, origin: Origin) -> tuple[str, Json
         args["url"] = origin.url + URL(args["url"]).path
     step = {"ref": "example", "appId": module["appId"], "args": args}
     flow = await api.create_flow(f"Example of {module['appId']}", *BEFORE.get(module["appId"], []), step)
-    play = await api.run(flow["id"], {"amount": 12, "customer": "Ada"}, wait=20)
+    play = await api.run(flow["id"], {"amount": 12, "customer": "Ada"}, wait=60)
     layer = (await api.layers_of(play["playId"]))["example"]
     return layer["state"], shape(layer["out"])
 
@@ -267,7 +267,7 @@ async def test_17_8_a_token_is_signed_and_checked(api: Api) -> None:
         for name, args in checks.items()
     ]
     flow = await api.create_flow("Tokens", *steps, *verify)
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     layers = await api.layers_of(play["playId"])
     assert layers["v_good"]["out"]["claims"]["sub"] == "42"
     errors = {name: layers[f"v_{name}"]["out"]["error"] for name in checks}
@@ -300,7 +300,7 @@ async def test_17_8_what_was_encrypted_is_decrypted(api: Api) -> None:
             "onError": "continue",
         },
     )
-    play = await api.run(flow["id"], wait=20)
+    play = await api.run(flow["id"], wait=60)
     layers = await api.layers_of(play["playId"])
     assert layers["open"]["out"] == {"result": "Grüße"}
     assert "key and context" in layers["other"]["error"]

@@ -72,8 +72,8 @@ async def test_a_flow_runs_its_modules(system_with_package: RunningSystem) -> No
             {"ref": "greet", "appId": "greet", "args": {"name": "{{ $prev.args.name }}", "language": "fr"}},
             {"ref": "post", "appId": "greet-post", "args": post, "retry": {"count": 1}},
         )
-        ended = await api.run(flow["id"], {"name": "Ada"}, wait=20)
-        nobody = await api.run(flow["id"], {"name": " "}, wait=20)
+        ended = await api.run(flow["id"], {"name": "Ada"}, wait=60)
+        nobody = await api.run(flow["id"], {"name": " "}, wait=60)
         greeted, skipped = [await api.layers_of(play["playId"]) for play in (ended, nobody)]
     assert (ended["state"], ended["out"]) == ("DONE", {"statusCode": 201})
     assert greeted["greet"]["out"] == {"text": "Bonjour Ada"}

@@ -26,13 +26,13 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
 
 async def waiting(api: Api, name: str) -> str:
     flow = await api.create_flow(name, GATE, AFTER)
-    play: str = (await api.run(flow["id"], {"n": 1}, wait=20))["playId"]
+    play: str = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
     return play
 
 
 async def failed(api: Api, name: str) -> Json:
     flow = await api.create_flow(name, FIRST, DIVIDES, LAST)
-    return await api.run(flow["id"], {"n": 0}, wait=20)
+    return await api.run(flow["id"], {"n": 0}, wait=60)
 
 
 async def test_section_9_a_waiting_play_is_held_at_once_and_says_who_and_why(api: Api) -> None:
@@ -130,7 +130,7 @@ async def test_section_8_of_retries_at_once_one_counts(api: Api) -> None:
 
 async def test_section_8_only_failed_plays_can_be_retried(api: Api) -> None:
     flow = await api.create_flow("Well", FIRST)
-    done = await api.run(flow["id"], {"n": 1}, wait=20)
+    done = await api.run(flow["id"], {"n": 1}, wait=60)
     assert await api.refused("POST", f"/api/plays/{done['playId']}/retry") == (409, "CONFLICT")
     assert await api.refused("POST", f"/api/plays/{UNKNOWN}/retry") == (404, "PLAY_NOT_FOUND")
 
@@ -149,7 +149,7 @@ async def test_section_8_a_replay_takes_over_what_came_before_and_runs_from_ther
 
 async def test_section_8_a_replay_from_the_start_has_the_same_args(api: Api) -> None:
     flow = await api.create_flow("Again", FIRST)
-    source = (await api.run(flow["id"], {"n": 7}, wait=20))["playId"]
+    source = (await api.run(flow["id"], {"n": 7}, wait=60))["playId"]
     answer = await api.post(f"/api/plays/{source}/replay", status=201)
     ended = await api.wait_for(answer["playId"])
     assert (ended["out"], ended["args"]) == ({"n": 7}, {"n": 7})

@@ -43,7 +43,7 @@ def step(app_id: str, ref: str = "a", **args: Json) -> Json:
 
 async def ended(api: Api, *steps: Json, args: Json = None) -> tuple[Json, dict[str, Json]]:
     flow = await api.create_flow("Secrets", *steps)
-    play = await api.run(flow["id"], args, wait=20)
+    play = await api.run(flow["id"], args, wait=60)
     return play, await api.layers_of(play["playId"])
 
 

@@ -54,7 +54,7 @@ async def test_one_trace_leads_from_the_request_over_play_and_steps_to_the_proje
             async with Api.logged_in(system) as api:
                 flow = await api.create_flow("Traced", {"ref": "one", "appId": "var", "args": {"values": {}}})
                 headers = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
-                answer = await api.call("POST", f"/api/flows/{flow['id']}/run?wait=10", {}, headers=headers)
+                answer = await api.call("POST", f"/api/flows/{flow['id']}/run?wait=60", {}, headers=headers)
                 assert answer.json["state"] == "DONE", answer
 
                 async def complete() -> bool:

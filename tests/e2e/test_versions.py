@@ -74,7 +74,7 @@ async def test_a_version_is_restored_as_a_new_one(shared_system: RunningSystem) 
         restored = await api.post(f"{path}/versions/2/restore")
         read = await api.get(path)
         changes = (await api.get(f"{path}/versions/diff?from=2&to=6"))["changes"]
-        play = await api.run(flow["id"], wait=10)
+        play = await api.run(flow["id"], wait=60)
     assert (restored["version"], restored["name"], restored["permanentId"]) == (
         6,
         "History",

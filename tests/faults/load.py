@@ -16,7 +16,7 @@ from tests.e2e.api import Api
 from tests.fixtures.system import RunningSystem
 
 RETRY_PAUSE_S = 0.02
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 
 FIVE_PURE_STEPS: list[dict[str, Any]] = [
     {"ref": "first", "appId": "var", "index": 0, "args": {"values": {"n": "{{ $prev.args.n }}"}}},

@@ -48,7 +48,7 @@ class Watcher:
             try:
                 async with self._api.socket(f"?since={since}") as frames:
                     while True:
-                        self.frames.append(await frames.next(within_s=60))
+                        self.frames.append(await frames.next(within_s=120))
             except (aiohttp.ClientError, TypeError, ConnectionError):
                 # TypeError is what aiohttp says of a close frame where JSON was expected.
                 await asyncio.sleep(0.02)
@@ -80,7 +80,7 @@ async def test_a_killed_service_loses_no_play_and_doubles_none(quick: RunningSys
 
             play_ids, _ = await asyncio.gather(start_plays(api, flow["id"], PLAYS), kill())
             await all_projected(api, flow["id"], PLAYS)
-            await eventually(_all_seen(watcher), within_s=30)
+            await eventually(_all_seen(watcher), within_s=120)
         events = await events_by_play(quick)
     assert_each_ended_once(events, play_ids)
     assert set(server.calls) == {f"{play_id}:call" for play_id in play_ids}

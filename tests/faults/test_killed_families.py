@@ -47,7 +47,7 @@ async def test_a_killed_executor_strands_no_child_no_parent_and_nobody_in_line()
                     await all_projected(api, flow["id"], count)
                 events = await events_in_order(system)
                 await eventually(lambda: _is_empty(system, events[0][0].company_id, limited))
-                next_one = await api.run(limited["id"], {"n": 0}, wait=10)
+                next_one = await api.run(limited["id"], {"n": 0}, wait=60)
             by_play = await events_by_play(system)
     children = _started(events, child)
     assert len(children) == PARENTS
@@ -72,7 +72,7 @@ async def _fill_line(api: Api, server: Counted, flow: Json) -> list[str]:
     await eventually(lambda: _called(server, [first], 1))
     in_line = [first]
     for n in range(1, LIMITED):
-        play = await api.run(flow["id"], {"n": n}, wait=10)
+        play = await api.run(flow["id"], {"n": n}, wait=60)
         assert play["state"] == "DEFERRED"
         in_line.append(play["playId"])
     return in_line

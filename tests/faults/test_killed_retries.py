@@ -33,7 +33,7 @@ async def test_a_killed_executor_strands_no_retry_in_line() -> None:
                 old = system.kill("executor-0")
                 server.answering.set()
                 await asyncio.to_thread(system.wait_restarted, "executor-0", old)
-                await api.wait_for(held, "ON_HOLD", within_s=60)
+                await api.wait_for(held, "ON_HOLD", within_s=120)
                 await api.post(f"/api/plays/{held}/resume")
                 await _kill_when(system, server, line)
                 await all_projected(api, flow["id"], 1 + RETRIED)

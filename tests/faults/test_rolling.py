@@ -24,7 +24,7 @@ STREAM = plays_stream(0)
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)
 OF_EACH = 4
 LOAD = 120
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 PAUSE_MS = 9_000
 
 FIRST = {"ref": "first", "appId": "var", "index": 0, "args": {"values": {"n": "{{ $prev.args.n }}"}}}

@@ -66,7 +66,7 @@ async def test_an_append_that_runs_again_after_a_crash_appends_once(quick: Runni
         old = quick.kill("executor-0")
         quick.wait_restarted("executor-0", old)
         for play in started:
-            assert (await api.wait_for(play["playId"], within_s=60))["state"] == "DONE"
+            assert (await api.wait_for(play["playId"], within_s=120))["state"] == "DONE"
         assert sorted(await entry(api, flow, "log")) == list(range(APPENDS))
         assert await entry(api, flow, "count") == APPENDS
 
@@ -90,7 +90,7 @@ async def test_args_are_the_same_after_a_crash_though_an_entry_changed(
         await api.post("/api/kv", {"key": "price", "value": "new"})
         old = quick.kill("executor-0")
         quick.wait_restarted("executor-0", old)
-        await eventually(lambda: called(2), within_s=40)
+        await eventually(lambda: called(2), within_s=120)
         remembered.answering.set()
         assert (await api.wait_for(started["playId"]))["state"] == "DONE"
     assert remembered.calls == [
@@ -121,8 +121,8 @@ async def test_a_step_waits_for_a_store_that_does_not_answer(quick: RunningSyste
                 ]
                 return all(one is not None and one.subject.endswith(".WAIT") for one in newest)
 
-            await eventually(parked, within_s=40)
+            await eventually(parked, within_s=120)
         finally:
             quick.kill("store-0", signal.SIGCONT)
-        ended = [await api.wait_for(play, within_s=40) for play in plays]
+        ended = [await api.wait_for(play, within_s=120) for play in plays]
     assert [(play["state"], play["out"]) for play in ended] == [("DONE", {"n": 1})] * 2

@@ -21,7 +21,7 @@ from services.store.app import App
 
 COMPANY = ids.derived_id("company", "tests")
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 SECRET, SALT = "5a" * 128, "a5" * 32
 EMAIL, PASSWORD = "Admin@Example.test", "correct-horse-battery"
 

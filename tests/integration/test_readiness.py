@@ -17,7 +17,7 @@ from tests.e2e.api import Api, Json, eventually
 from tests.fixtures.nats import NatsServer
 from tests.integration.store_parts import running_store
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Gateway(NamedTuple):

@@ -18,7 +18,7 @@ from deploy.local.stale import end_stale
 from deploy.local.supervisor import Child, Spec, rotate_logs
 from tests.fixtures.system import ROOT
 
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
 PARENT = """

@@ -12,7 +12,7 @@ from tests.fixtures.system import RunningSystem, running_system, until
 
 SERVICES = ["executor-0", "gateway-0", "scheduler-0", "store-0"]
 ALL = sorted([*SERVICES, "nats-0", "postgres-0"])
-READY_S_MAX = 30.0
+READY_S_MAX = 90.0
 
 
 def all_ready(system: RunningSystem) -> bool:

@@ -163,7 +163,7 @@ async def test_a_client_that_reads_nothing_is_sent_away(
             await log.commit(play_id, "RUN", big)
             await _take(events, 1)
     ended = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not ended:
             try:
                 ended = not await reader.read(1 << 20)

@@ -87,7 +87,7 @@ async def test_a_disabled_flow_runs_only_by_force(api: Api, log: Log) -> None:
 
 async def test_a_caller_may_wait_for_the_end(api: Api, log: Log) -> None:
     await _execute(log, lambda play_id: log.commit(play_id, "DONE", *whole({"x": 1})))
-    answer = await api.run(FLOW, wait=20)
+    answer = await api.run(FLOW, wait=60)
     assert (answer["state"], answer["out"], answer["error"], answer["duration"]) == (
         "DONE",
         {"x": 1},
@@ -99,14 +99,14 @@ async def test_a_caller_may_wait_for_the_end(api: Api, log: Log) -> None:
 
 async def test_a_header_may_ask_to_wait(api: Api, log: Log) -> None:
     await _execute(log, lambda play_id: log.commit(play_id, "DONE", *whole()))
-    answer = await api.call("POST", f"/api/flows/{FLOW}/run", headers={"Prefer": "wait=20"})
-    assert (answer.json["state"], answer.headers["Preference-Applied"]) == ("DONE", "wait=20")
+    answer = await api.call("POST", f"/api/flows/{FLOW}/run", headers={"Prefer": "wait=60"})
+    assert (answer.json["state"], answer.headers["Preference-Applied"]) == ("DONE", "wait=60")
 
 
 async def test_a_failure_is_told_to_who_waits(api: Api, log: Log) -> None:
     end = m.PlayFailed(at=NOW, error="no such host", error_code="MODULE_ERROR", started_at=NOW)
     await _execute(log, lambda play_id: log.commit(play_id, "FAIL", started(), end))
-    answer = await api.run(FLOW, wait=20)
+    answer = await api.run(FLOW, wait=60)
     assert (answer["state"], answer["error"], answer["errorCode"]) == ("FAIL", "no such host", "MODULE_ERROR")
 
 
@@ -114,7 +114,7 @@ async def test_who_waits_is_told_that_a_play_parks(api: Api, log: Log) -> None:
     gate = m.LayerWaiting(at=NOW, ref="a", layer_id=LAYER, kind="approval")
     parked = m.PlayWaiting(at=NOW, wait_id="w")
     await _execute(log, lambda play_id: log.commit(play_id, "WAIT", started(), gate, parked))
-    answer = await api.run(FLOW, wait=20)
+    answer = await api.run(FLOW, wait=60)
     assert set(answer) == {"playId", "state", "startedAt"}
     assert answer["state"] == "WAIT"
 
@@ -127,7 +127,7 @@ async def test_a_wait_ends_when_its_time_is_over(api: Api) -> None:
 async def test_an_end_whose_message_was_lost_is_found_in_the_stream(api: Api, log: Log) -> None:
     # Stored under a subject that is not republished to the flow's waiters: they can only look.
     await _execute(log, lambda play_id: _unheard(log, play_id))
-    answer = await api.run(FLOW, wait=20)
+    answer = await api.run(FLOW, wait=60)
     assert answer["state"] == "DONE"
 
 

@@ -181,7 +181,7 @@ async def test_a_stopping_gateway_says_so(gateway: App, api: Api) -> None:
 
 
 async def _closed(frames: Frames) -> aiohttp.WSMessage:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             message = await frames.connection.receive()
             if message.type is WSMsgType.CLOSE:

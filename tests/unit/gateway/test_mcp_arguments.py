@@ -11,7 +11,7 @@ from libs.common.messages.channel import ChannelRoute
 from services.gateway.mcp.arguments import ArgumentChecks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MATCHED_S_MAX = 2.0
+MATCHED_S_MAX = 20.0
 
 
 def tool(schema: dict[str, Any] | None, id: str = "r" * 24) -> ChannelRoute:
