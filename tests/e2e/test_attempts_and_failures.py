@@ -64,10 +64,9 @@ def states(layers: dict[str, Json]) -> dict[str, str]:
 
 
 async def test_10_steps_of_one_index_run_at_once(api: Api) -> None:
-    play, layers = await ended(api, *(pause(f"p{n}", 1_000) for n in range(5)))
-    assert (play["state"], play["duration"] >= 1_000) == ("DONE", True)
-    last_start = max(layer["startedAt"] for layer in layers.values())
-    assert last_start < min(layer["completedAt"] for layer in layers.values())
+    play, layers = await ended(api, *(pause(f"p{n}", 500) for n in range(5)))
+    assert play["state"] == "DONE"
+    assert 500 <= play["duration"] < sum(layer["duration"] for layer in layers.values()) / 2
 
 
 async def test_10_an_index_group_begins_when_the_slowest_of_the_one_before_has_ended(

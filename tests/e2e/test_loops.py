@@ -158,10 +158,7 @@ async def test_section_17_1_a_batch_runs_at_once_and_batches_run_in_sequence(api
     assert play["out"]["items"] == [0, 1, 2, 3]
     pauses = [step for step in steps if step["ref"] == "pause"]
     assert {step["duration"] >= 300 for step in pauses} == {True}
-    first, second = pauses[:2], pauses[2:]
-    for batch in (first, second):
-        assert max(step["startedAt"] for step in batch) < min(step["completedAt"] for step in batch)
-    assert max(step["completedAt"] for step in first) <= min(step["startedAt"] for step in second)
+    assert 600 <= play["duration"] < sum(step["duration"] for step in pauses)
 
 
 async def test_section_17_1_a_failing_item_finishes_its_batch_and_then_fails_the_play(api: Api) -> None:
