@@ -69,22 +69,20 @@ class Admissions:
     async def admit_retry(self, key: PlayKey, known: History) -> Admission:
         """Return whether a play may run again from the end it came to; takes a slot, or a place in the line.
 
-        Which limits hold for it is what its version of the flow says, however often this is asked: a slot that was
-        taken is one that will be freed. Nobody waits for a play that has ended, so it shares nobody's slots. What the
-        end itself holds must be free by now. Raises Conflict as `admit`.
+        The newest definition says which limits hold for it, and so another than at an earlier try, which may have
+        taken a slot: the end frees one of its flow in any case. Nobody waits for a play that has ended, so it shares
+        nobody's slots. What the end itself holds must be free by now. Raises Conflict as `admit`.
         """
-        flow = (await self._plans.get(known.play.definition)).flow
-        lanes = lanes_of(key.flow_id, None, flow.execution.max_concurrent, self._limits)
-        if not lanes:
-            return Admission()
-        return await self._acquire(
-            key, known, lanes, await self._limit_now(key), retry=known.play.retries + 1
-        )
+        limit = await self._limit_now(key)
+        lanes = lanes_of(key.flow_id, None, limit.slots, self._limits)
+        return await self._acquire(key, known, lanes, limit, retry=known.play.retries + 1)
 
     async def free(self, key: PlayKey, lanes: tuple[str, ...], retry: int) -> None:
         """Free what an ended play holds after so many retries, and release who comes next; harmless when repeated."""
         seat = _seat(key, retry)
-        for lane in lanes:
+        # A retry may have taken a slot of its flow at a try that came to nothing, and begun when there was no limit.
+        held = dict.fromkeys((*lanes, key.flow_id) if retry else lanes)
+        for lane in held:
             limit = Limit(self._limits.company_plays_max) if lane == COMPANY else None
             promoted = await self._lanes.free(self._lane(key, lane), seat, limit)
             await self._release(key, promoted, by=seat.name)

@@ -90,7 +90,7 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
         due["line"] = LookInLine(play.lanes, play.retries)
     if not play.ended:
         return due
-    if play.lanes:
+    if play.lanes or play.retries:
         due["slots"] = FreeSlots(play.lanes, play.retries)
     if play.parent is not None:
         due["parent"] = TellParent(play.parent, play.status, play.out, play.error)

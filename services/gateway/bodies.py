@@ -1,11 +1,12 @@
 """Request bodies: read, checked against a struct, and refused with a sentence that names the field.
 
 Any content type is taken as JSON, as the documented samples need (spec flow8 section 2, Q6). Of two equal keys the
-last one counts.
+last one counts. A field that is null and may not be is one that was left out.
 """
 
 import asyncio
 import re
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -74,7 +75,7 @@ async def received(request: web.BaseRequest) -> bytes:
 def parse(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Return JSON as the decoder's struct. Raises Invalid as `read` does."""
     try:
-        value = decoder.decode(data)
+        value = _decoded(data, decoder)
         if _suspicious(data):
             _check(msgspec.json.decode(data), NESTING_MAX)
     except msgspec.ValidationError as error:
@@ -86,6 +87,35 @@ def parse(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except RecursionError as error:
         raise Invalid(f"the body is nested deeper than {NESTING_MAX} levels") from error
     return value
+
+
+def _decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        given = msgspec.json.decode(data)
+        if not isinstance(given, dict):
+            raise
+        shape: Any = decoder.type
+        empty = {name for name in never_null(shape) & given.keys() if given[name] is None}
+        if not empty:
+            raise
+        left = {name: value for name, value in given.items() if name not in empty}
+        return decoder.decode(msgspec.json.encode(left))
+
+
+@cache
+def never_null(shape: Any) -> frozenset[str]:
+    """Return the names of a body's fields whose value is never null; of what is no struct none."""
+    kind = msgspec.inspect.type_info(shape)
+    if not isinstance(kind, msgspec.inspect.StructType):
+        return frozenset()
+    return frozenset(field.encode_name for field in kind.fields if not _may_be_null(field.type))
+
+
+def _may_be_null(kind: msgspec.inspect.Type) -> bool:
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    return any(isinstance(each, msgspec.inspect.NoneType | msgspec.inspect.AnyType) for each in kinds)
 
 
 def sentence(message: str) -> str:

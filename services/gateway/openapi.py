@@ -13,6 +13,7 @@ import msgspec
 from libs.common.health import VERSION
 from services.gateway import samples
 from services.gateway.auth import COOKIE
+from services.gateway.bodies import never_null
 from services.gateway.flow_like import surface
 from services.gateway.operations import JSON, Answer, Operation, Parameter, operation_of
 from services.gateway.positions import HEADER
@@ -99,7 +100,20 @@ def _schemas(operations: list[tuple[Route, Operation]]) -> tuple[dict[Any, Json]
         shapes += [kind for answer in told.answers for kind in _kinds(answer)]
     unique = list(dict.fromkeys(shapes))
     found, components = msgspec.json.schema_components(unique, ref_template=SCHEMAS)
-    return dict(zip(unique, found, strict=True)), components
+    schemas = dict(zip(unique, found, strict=True))
+    for body in {told.body for _, told in operations if told.body is not None}:
+        if names := never_null(body):
+            _let_be_null(components[schemas[body]["$ref"].rpartition("/")[2]], names)
+    return schemas, components
+
+
+def _let_be_null(schema: Json, names: frozenset[str]) -> None:
+    """Say of the fields of a body that need not be given that they may be null, which means the same."""
+    for name in names - set(schema.get("required", ())):
+        kind = dict(schema["properties"][name])
+        about = {word: kind.pop(word) for word in ("default", "description") if word in kind}
+        kinds = kind.pop("anyOf", None) or [kind]
+        schema["properties"][name] = {"anyOf": [*kinds, {"type": "null"}], **about}
 
 
 def _operation(route: Route, told: Operation, schemas: dict[Any, Json]) -> Json:

@@ -1,7 +1,8 @@
 """What a command says about the call that it came from (spec flow8 section 24)."""
 
 import re
-from typing import Any
+from datetime import datetime
+from typing import TypedDict
 
 from aiohttp import web
 
@@ -13,6 +14,16 @@ from services.gateway.routing import Call
 USER_AGENT_CHARS_MAX = 500
 _MADE = web.RequestKey("made", str)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class Wished(TypedDict):
+    """What every command tells, beside what it is about: the fields of Wish."""
+
+    id: str
+    at: datetime
+    company_id: str
+    by: str
+    origin: Origin
 
 
 def request_id_of(request: web.BaseRequest) -> str:
@@ -39,7 +50,7 @@ def origin_of(call: Call) -> Origin:
     )
 
 
-def wishing(call: Call, clock: Clock) -> dict[str, Any]:
+def wishing(call: Call, clock: Clock) -> Wished:
     """Return the fields of a command that tell who wants it, when and from where, with an id of its own."""
     return {
         "id": ids.new_id(),

@@ -52,6 +52,26 @@ async def test_an_update_changes_what_it_names_and_raises_the_version(api: Api) 
     assert (changed["id"], changed["permanentId"]) == (flow["id"], flow["permanentId"])
 
 
+async def test_null_is_as_if_a_field_were_left_out_where_it_cannot_be_empty(api: Api) -> None:
+    nothing = dict.fromkeys(("enabled", "category", "kvInherit", "kvConflict", "groupId", "execution"))
+    flow = await api.create_flow("Nulls", **nothing)
+    assert (flow["enabled"], flow["category"], flow["kvInherit"]) == (True, "", "true")
+    path = f"/api/flows/{flow['id']}"
+    await api.put(path, {"enabled": False, "category": "kept"})
+    assert (await api.put(path, nothing))["enabled"] is False
+    assert (await api.get(path))["category"] == "kept"
+    given = {"appId": "var", "name": "First", "args": {"values": {}}, "ref": None, "index": None}
+    layer = await api.post(f"{path}/layers", {**given, "needsApproval": None}, status=201)
+    assert (layer["ref"], layer["index"], layer["needsApproval"]) == ("first", 0, False)
+    layer_path = f"{path}/layers/{layer['id']}"
+    await api.put(layer_path, {"ref": "mine", "index": 7})
+    kept = await api.put(layer_path, {"ref": None, "index": None, "name": None})
+    assert (kept["ref"], kept["index"], kept["name"]) == ("mine", 7, "First")
+    assert (await api.call("POST", f"{path}/layers", {**given, "appId": None})).json["message"] == (
+        "appId is required"
+    )
+
+
 async def test_a_deleted_flow_is_gone_and_its_plays_stay(api: Api) -> None:
     flow = await api.create_flow("Short-lived", STEP)
     play = await api.finished(flow["id"])
@@ -114,7 +134,8 @@ async def test_steps_are_added_read_changed_and_deleted(api: Api) -> None:
         ({"name": ""}, "name"),
         ({"name": 5}, "name"),
         ({"name": "x", "enabled": "yes"}, "enabled"),
-        ({"name": "x", "category": None}, "category"),
+        ({"name": None}, "name is required"),
+        ({"name": "x", "category": 1}, "category"),
         ({"name": "x", "groupId": 7}, "groupId"),
         ({"name": "x", "groupId": "0" * 24}, "groupId"),
         ({"name": "x", "execution": {"timeout": "soon"}}, "timeout"),

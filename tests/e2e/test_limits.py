@@ -103,6 +103,32 @@ async def test_10_a_retry_in_line_can_be_cancelled_and_retried_once_more(api: Ap
     assert [layer["state"] for layer in (await api.layers_of(again)).values()] == ["DONE", "DONE"]
 
 
+async def test_10_a_retry_waits_for_the_limit_that_its_flow_was_given_since(api: Api) -> None:
+    flow = await gated(api, "Limited since")
+    first, second = [await cancelled(api, flow) for _ in range(2)]
+    await api.put(f"/api/flows/{flow}", {"execution": ONE})
+    assert (await api.post(f"/api/plays/{first}/retry"))["state"] != "DEFERRED"
+    assert (await api.post(f"/api/plays/{second}/retry"))["state"] == "DEFERRED"
+    fresh = await api.run(flow)
+    assert [await position(api, play_id) for play_id in (second, fresh["playId"])] == [1, 2]
+    for play_id in (first, second, fresh["playId"]):
+        await done(api, play_id)
+
+
+async def test_10_a_retry_needs_no_slot_of_a_limit_that_was_lifted(api: Api) -> None:
+    flow = await gated(api, "Lifted since", execution=ONE)
+    again = [await cancelled(api, flow) for _ in range(2)]
+    holder = await begun(api, flow)
+    await api.put(f"/api/flows/{flow}", {"execution": {"maxConcurrent": 0}})
+    for play_id in again:
+        assert (await api.post(f"/api/plays/{play_id}/retry"))["state"] != "DEFERRED"
+    await api.put(f"/api/flows/{flow}", {"execution": ONE})
+    for play_id in (*again, holder):
+        await done(api, play_id)
+    # Nothing that they held, or seemed to hold, is left.
+    await done(api, await begun(api, flow))
+
+
 # ── 9: holds ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -205,7 +205,7 @@ def _frozen_retry(random: Random) -> Plan:
     if random.random() < 0.5:
         plan.commit_hits = [(random.choice((4, 5, 6)), random.randint(1, 8), for_s)]
     else:
-        plan.hits = [(random.randint(16, 24), random.randint(1, 4), for_s)]
+        plan.hits = [(random.randint(17, 20), random.randint(3, 4), for_s)]
     return plan
 
 

@@ -19,9 +19,10 @@ from libs.common.codec import Context, encode_message
 from libs.common.config import Config
 from libs.common.errors import HeadraceError
 from libs.common.health import Health
+from libs.common.messages.access import NameClaimed
 from libs.common.messages.flow import FlowCreated
 from libs.common.payloads import Payloads
-from libs.common.subjects import definition, play_key
+from libs.common.subjects import claim, definition, play_key
 from services.executor import commands as commands_module
 from services.executor import history, play_snapshot
 from services.executor.app import App
@@ -349,6 +350,11 @@ class World:
                 context=Context(source="/", subject=flow.id),
             )
             self.server.store(definition("flow", COMPANY, flow.id), data, {})
+        # Their short names are no ids: as permanentIds they are found.
+        for id in dict.fromkeys(flow.id for flow in self.plan.flows):
+            claimed = NameClaimed(at=EPOCH, owner_id=id)
+            data = encode_message(claimed, id=f"name-{id}", context=Context(source="/", subject=id))
+            self.server.store(claim(COMPANY, "permanent", id), data, {})
         for n, flow in enumerate(self.plan.flows):
             self.people.keys.append(play_key(COMPANY, flow.id, f"p{n}", shards=1))
 

@@ -1,6 +1,6 @@
 """Which app a call is about, and what its caller may there (spec flow-like sections 2.2 and 11.2)."""
 
-from typing import Any
+from typing import TypedDict
 
 from libs.common import ids
 from libs.common.errors import Forbidden, NotFound
@@ -9,6 +9,7 @@ from libs.common.messages.app_query import AppView, GetApp
 from services.gateway import paging
 from services.gateway.flow_like.hub import Hub
 from services.gateway.operations import Parameter, text
+from services.gateway.origin import Wished
 from services.gateway.origin import wishing as wished
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
@@ -18,12 +19,27 @@ from services.gateway.store import Answer
 IN_LANGUAGE: tuple[Parameter, ...] = (text("language", "A language tag; without words in it, the app's own"),)
 
 
+class Asking(TypedDict):
+    """What every query about apps tells."""
+
+    company_id: str
+    user_id: str
+    administers: bool
+
+
+class WishedOfApp(Wished):
+    """What every command on an app tells: the fields of AppCommand."""
+
+    app_id: str
+    administers: bool
+
+
 def language_of(call: Call) -> str:
     """Return the language asked for."""
     return paging.text(call.request.query, "language") or LANGUAGE
 
 
-def asking(call: Call) -> dict[str, Any]:
+def asking(call: Call) -> Asking:
     """Return the fields of a query that tell who asks."""
     return {
         "company_id": call.caller.company_id,
@@ -32,7 +48,7 @@ def asking(call: Call) -> dict[str, Any]:
     }
 
 
-def wishing(parts: Parts, call: Call, app_id: str) -> dict[str, Any]:
+def wishing(parts: Parts, call: Call, app_id: str) -> WishedOfApp:
     """Return the fields of a command that tell who wants it, of which app."""
     return {
         **wished(call, parts.clock),

@@ -1,7 +1,5 @@
 """Roles and members of apps, and who wants to be one (spec flow-like section 4.3)."""
 
-from typing import Any
-
 import msgspec
 from aiohttp import web
 
@@ -27,7 +25,7 @@ from libs.common.messages.pat import TEAMS
 from services.gateway import bodies
 from services.gateway.answers import reply, whole_seconds
 from services.gateway.flow_like import slices
-from services.gateway.flow_like.app_access import member_view, order, view_of, wishing
+from services.gateway.flow_like.app_access import WishedOfApp, member_view, order, view_of, wishing
 from services.gateway.flow_like.app_shapes import JoinObject, MemberObject, RoleObject
 from services.gateway.operations import operation
 from services.gateway.parts import Parts
@@ -203,7 +201,7 @@ class AppTeamRoutes:
         app, _ = await order(self._parts, command)
         return app
 
-    def _wishing(self, call: Call) -> dict[str, Any]:
+    def _wishing(self, call: Call) -> WishedOfApp:
         return wishing(self._parts, call, call.parameters[0])
 
 

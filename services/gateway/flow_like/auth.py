@@ -1,7 +1,7 @@
 """`/api/v1/auth`: register, sign in, refresh, sign out, and the keys of access tokens (spec flow-like section 11.3)."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TypedDict
 
 import msgspec
 from aiohttp import web
@@ -9,6 +9,7 @@ from aiohttp import web
 from libs.common import ids, rpc, subjects
 from libs.common.errors import Forbidden, HeadraceError, Invalid, Refused, Unauthorized
 from libs.common.messages.grant import EndGrant, Granted, Refresh, Register, SignIn, SignInWith
+from libs.common.messages.origin import Origin
 from services.gateway import bodies
 from services.gateway.access_tokens import jwk_of
 from services.gateway.answers import reply
@@ -72,13 +73,23 @@ _registration = msgspec.json.Decoder(Registration)
 _refresh = msgspec.json.Decoder(RefreshBody)
 
 
+class Opened(TypedDict):
+    """What every way to sign in says: the fields of Opening."""
+
+    at: datetime
+    digest: str
+    refresh_ttl_s: float
+    access_ttl_s: float
+    origin: Origin
+
+
 class SignIns:
     """Asks the store for a sign-in, and answers with it."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def opening(self, call: Call, secret: str) -> dict[str, Any]:
+    def opening(self, call: Call, secret: str) -> Opened:
         """Return what every way to sign in says, for the refresh token `secret`."""
         config = self._parts.config
         return {

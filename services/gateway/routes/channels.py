@@ -1,7 +1,6 @@
 """`/api/channels` and their routes: where outside callers start flows (spec flow8 section 14)."""
 
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -28,7 +27,7 @@ from libs.common.messages.request import REQUEST_DAYS_MAX, ListRequests, Request
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import choice, operation, switch
-from services.gateway.origin import origin_of
+from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -104,7 +103,7 @@ class ChannelRoutes:
         An enabled HTTP or WebSocket channel gets a port of its own. `authToken` and `hmacSecret` are write-only.
         """
         fields = await bodies.read(call.request, _fields)
-        command = CreateChannel(**self._wish(call), channel_id=ids.new_id(), fields=fields)
+        command = CreateChannel(**wishing(call, self._parts.clock), channel_id=ids.new_id(), fields=fields)
         answer = await self._parts.store.order("channel", command)
         return reply(_shown(answer), status=201, headers=answer.headers)
 
@@ -121,14 +120,16 @@ class ChannelRoutes:
         Fields that are not named stay as they are. A disabled channel gives its port back.
         """
         fields = await bodies.read(call.request, _fields)
-        command = UpdateChannel(**self._wish(call), channel_id=_channel_id(call), fields=fields)
+        command = UpdateChannel(
+            **wishing(call, self._parts.clock), channel_id=_channel_id(call), fields=fields
+        )
         answer = await self._parts.store.order("channel", command)
         return reply(_shown(answer), headers=answer.headers)
 
     @operation(Deleted)
     async def _delete(self, call: Call) -> web.Response:
         """Delete a channel with its routes; its port is free again."""
-        command = DeleteChannel(**self._wish(call), channel_id=_channel_id(call))
+        command = DeleteChannel(**wishing(call, self._parts.clock), channel_id=_channel_id(call))
         answer = await self._parts.store.order("channel", command)
         return reply(Deleted(id=command.channel_id), headers=answer.headers)
 
@@ -171,7 +172,10 @@ class ChannelRoutes:
         """
         fields = await bodies.read(call.request, _route_fields)
         command = AddRoute(
-            **self._wish(call), channel_id=_channel_id(call), route_id=ids.new_id(), fields=fields
+            **wishing(call, self._parts.clock),
+            channel_id=_channel_id(call),
+            route_id=ids.new_id(),
+            fields=fields,
         )
         answer = await self._parts.store.order("channel", command)
         return reply(_route_in(_shown(answer), command.route_id), status=201, headers=answer.headers)
@@ -190,7 +194,10 @@ class ChannelRoutes:
         """
         fields = await bodies.read(call.request, _route_fields)
         command = UpdateRoute(
-            **self._wish(call), channel_id=_channel_id(call), route_id=_route_id(call), fields=fields
+            **wishing(call, self._parts.clock),
+            channel_id=_channel_id(call),
+            route_id=_route_id(call),
+            fields=fields,
         )
         answer = await self._parts.store.order("channel", command)
         return reply(_route_in(_shown(answer), command.route_id), headers=answer.headers)
@@ -198,7 +205,9 @@ class ChannelRoutes:
     @operation(Deleted)
     async def _delete_route(self, call: Call) -> web.Response:
         """Remove a route."""
-        command = DeleteRoute(**self._wish(call), channel_id=_channel_id(call), route_id=_route_id(call))
+        command = DeleteRoute(
+            **wishing(call, self._parts.clock), channel_id=_channel_id(call), route_id=_route_id(call)
+        )
         answer = await self._parts.store.order("channel", command)
         return reply(Deleted(id=command.route_id), headers=answer.headers)
 
@@ -208,15 +217,6 @@ class ChannelRoutes:
         wish = GetChannel(company_id=call.caller.company_id, channel_id=_channel_id(call))
         answer = await self._parts.store.ask("channel", wish, header=call.request.headers.get(HEADER))
         return _shown(answer), answer
-
-    def _wish(self, call: Call) -> dict[str, Any]:
-        return {
-            "id": ids.new_id(),
-            "at": self._parts.clock.now(),
-            "company_id": call.caller.company_id,
-            "by": call.caller.user_id,
-            "origin": origin_of(call),
-        }
 
 
 def _shown(answer: Answer) -> ChannelView:

@@ -15,6 +15,7 @@ from libs.common.messages.kv import (
     DeleteKv,
     GetKv,
     IncrementKv,
+    KvScope,
     KvView,
     ListKv,
     SetKv,
@@ -22,7 +23,7 @@ from libs.common.messages.kv import (
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import Answer, choice, operation, text
-from services.gateway.origin import origin_of, wishing
+from services.gateway.origin import Wished, wishing
 from services.gateway.parts import Parts
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
@@ -54,6 +55,12 @@ class IncrementFields(KvFields, frozen=True, kw_only=True, rename="camel"):
     """The body that adds to an entry."""
 
     by: int | float = 1
+
+
+class _Named(Wished):
+    key: str
+    scope: KvScope
+    scope_key: str
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -165,18 +172,15 @@ class KvRoutes:
         answer = await self._parts.store.order("kv", command)
         return reply(Deleted(id=command.entry_id), headers=answer.headers)
 
-    def _named(self, call: Call, given: KvFields) -> dict[str, Any]:
+    def _named(self, call: Call, given: KvFields) -> _Named:
         _check_company(call, given.company_id)
-        if given.scope not in KV_SCOPES:
+        scope = next((known for known in KV_SCOPES if known == given.scope), None)
+        if scope is None:
             raise Invalid(f"scope: expected one of {', '.join(KV_SCOPES)}")
         return {
-            "id": ids.new_id(),
-            "at": self._parts.clock.now(),
-            "company_id": call.caller.company_id,
-            "by": call.caller.user_id,
-            "origin": origin_of(call),
+            **wishing(call, self._parts.clock),
             "key": given.key,
-            "scope": given.scope,
+            "scope": scope,
             "scope_key": given.scope_key or "",
         }
 

@@ -1,6 +1,7 @@
 """`/api/plays/:id/hold`, `/resume`, `/retry` and `/replay`: operating a play (spec flow8 sections 8 and 9, Q35)."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -8,6 +9,7 @@ from aiohttp import web
 from libs.common import codec, ids, subjects, trace
 from libs.common.errors import Invalid, Refused, Unavailable
 from libs.common.messages import play as m
+from libs.common.messages.origin import Origin
 from services.gateway import bodies
 from services.gateway.answers import PlayReplayed, PlayTold, reply
 from services.gateway.live import Waiter
@@ -43,6 +45,14 @@ _note = msgspec.json.Decoder(PlayNote)
 _replay_fields = msgspec.json.Decoder(ReplayFields)
 
 
+class _Deed(TypedDict):
+    """What every command of a person tells: when, who, and from where."""
+
+    at: datetime
+    by: str
+    origin: Origin
+
+
 class PlayControlRoutes:
     """Plays: hold, resume, retry, replay."""
 
@@ -59,7 +69,7 @@ class PlayControlRoutes:
             Route("POST", "/api/plays/{id}/replay", self._replay, "run"),
         ]
 
-    def _deed(self, call: Call) -> dict[str, Any]:
+    def _deed(self, call: Call) -> _Deed:
         return {"at": self._parts.clock.now(), "by": call.caller.user_id, "origin": origin_of(call)}
 
     @operation(PlayTold, body=_note, body_optional=True, refusals=(409,))

@@ -10,6 +10,11 @@ WAIT_MS_MAX = TIMEOUT_S_MAX * SECOND_MS
 NAME_CHARS_MAX = 200
 
 
+def given(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an object that say something: null is a field that was left out."""
+    return {name: inner for name, inner in value.items() if inner is not None}
+
+
 def text(value: Any, field: str, *, chars_max: int = NAME_CHARS_MAX) -> str:
     """Return a text that is not longer than allowed."""
     if not isinstance(value, str):

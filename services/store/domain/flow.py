@@ -184,6 +184,7 @@ def _execution(value: Any) -> Execution:
         return Execution()
     if not isinstance(value, dict):
         raise Invalid("execution must be an object")
+    value = check.given(value)
     target = value.get("onFailFlowId")
     return Execution(
         timeout=check.whole(value.get("timeout", 0), "execution.timeout", high=check.TIMEOUT_S_MAX),

@@ -115,6 +115,7 @@ def _retry(value: Any) -> Retry | None:
         return None
     if not isinstance(value, dict):
         raise Invalid("retry must be an object")
+    value = check.given(value)
     longest = value.get("maxDelayMs")
     return Retry(
         count=check.whole(value.get("count", 0), "retry.count", high=RETRY_COUNT_MAX),
@@ -137,6 +138,7 @@ def _approval(value: Any) -> Approval | None:
     unknown = sorted(set(value) - _APPROVAL_FIELDS)
     if unknown:
         raise Invalid(f"approval has no field {unknown[0][:80]!r}")
+    value = check.given(value)
     on_timeout = check.one_of(value.get("onTimeout", "decline"), "approval.onTimeout", ON_TIMEOUT)
     rules = Approval(
         approvers=_people(value.get("approvers"), "approval.approvers"),

@@ -31,7 +31,6 @@ def _refusal(data: bytes, decoder: msgspec.json.Decoder[Any]) -> str:
         (b'{"name":1}', FLOW, "name: expected a string, got an integer"),
         (b'{"groupId":1}', FLOW, "groupId: expected a string or null, got an integer"),
         (b'{"kvInherit":[]}', FLOW, "kvInherit: expected true or false or a string, got an array"),
-        (b'{"appId":null}', LAYER, "appId: expected a string, got null"),
         (b'{"index":1.5}', LAYER, "index: expected an integer, got a number"),
         (
             b'{"componentConfigIds":{"ai":1}}',
@@ -39,10 +38,11 @@ def _refusal(data: bytes, decoder: msgspec.json.Decoder[Any]) -> str:
             "componentConfigIds[...]: expected a string, got an integer",
         ),
         (b'{"args":[]}', RUN, "args: expected an object, got an array"),
-        (b'{"args":null}', RUN, "args: expected an object, got null"),
         (b'{"force":"yes"}', RUN, "force: expected true or false, got a string"),
         (b'{"email":"a"}', LOGIN, "password is required"),
         (b"{}", LOGIN, "email is required"),
+        (b'{"email":null,"password":null}', LOGIN, "email is required"),
+        (b'{"ref":null,"index":1.5}', LAYER, "index: expected an integer, got a number"),
         (b'{"layerId":"a","decision":"maybe"}', APPROVE, "decision: Invalid enum value 'maybe'"),
         (b"[]", FLOW, "the body: expected an object, got an array"),
         (b'"text"', FLOW, "the body: expected an object, got a string"),
@@ -107,3 +107,25 @@ def test_the_character_nul_is_refused(data: bytes) -> None:
 
 def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
     assert parse(b'{"args":{"a":"\\\\u0000"}}', RUN).args["a"] == "\\u0000"
+
+
+@pytest.mark.parametrize(
+    ("data", "decoder"),
+    [
+        (b'{"ref":null,"index":null,"needsApproval":null,"appId":null,"name":null}', LAYER),
+        (b'{"enabled":null,"category":null,"kvInherit":null,"kvConflict":null,"name":null}', FLOW),
+        (b'{"args":null,"idempotencyKey":null,"force":null}', RUN),
+    ],
+)
+def test_null_for_what_is_never_null_is_as_if_it_were_left_out(
+    data: bytes, decoder: msgspec.json.Decoder[Any]
+) -> None:
+    assert parse(data, decoder) == parse(b"{}", decoder)
+
+
+def test_null_for_what_may_be_null_is_a_value() -> None:
+    assert parse(b'{"groupId":null,"enabled":null}', FLOW) == FlowFields(group_id=None)
+
+
+def test_null_inside_of_a_value_stays() -> None:
+    assert parse(b'{"force":null,"args":{"a":null}}', RUN).args == {"a": None}
