@@ -60,7 +60,7 @@ async def test_null_is_as_if_a_field_were_left_out_where_it_cannot_be_empty(api:
     await api.put(path, {"enabled": False, "category": "kept"})
     assert (await api.put(path, nothing))["enabled"] is False
     assert (await api.get(path))["category"] == "kept"
-    given = {"appId": "var", "name": "First", "args": {"values": {}}, "ref": None, "index": None}
+    given: Json = {"appId": "var", "name": "First", "args": {"values": {}}, "ref": None, "index": None}
     layer = await api.post(f"{path}/layers", {**given, "needsApproval": None}, status=201)
     assert (layer["ref"], layer["index"], layer["needsApproval"]) == ("first", 0, False)
     layer_path = f"{path}/layers/{layer['id']}"
