@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A law holds or not; how fast the machine shows it is no part of it.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 # What takes longest comes first: a file of a minute that one worker takes last leaves the others with nothing to do.
 FIRST = ("faults", "e2e", "docs", "integration", "simulation", "model", "property")

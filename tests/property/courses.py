@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from libs.common.messages import play as m
@@ -14,7 +14,7 @@ from services.executor.play_outcomes import gated
 from tests.builders import a_layer, a_plan, a_start, an_approval
 from tests.spec import FAILED, Scene
 
-LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(max_examples=150)
 REFS = ("a", "b", "c", "d")
 # The choice with which a step with effects calls another play.
 CALLS = 4

@@ -119,7 +119,7 @@ def moments(first: int, last: int) -> st.SearchStrategy[datetime]:
 CHANGING = [(zone, at) for zone in ZONES for at in transitions(ZoneInfo(zone), 2009, 2012)[:2]]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(cron=CRONS, change=st.sampled_from(CHANGING), moved=st.integers(-600, 600))
 def test_around_every_change_of_every_zone_the_oracle_agrees(
     cron: str, change: tuple[str, datetime], moved: int
@@ -130,7 +130,7 @@ def test_around_every_change_of_every_zone_the_oracle_agrees(
     assert between(Timing(cron=cron, timezone=name), start, end) == oracle(cron, ZoneInfo(name), start, end)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     cron=CRONS,
     zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Gaza"]),
@@ -141,7 +141,6 @@ def test_over_years_the_oracle_agrees(cron: str, zone: str) -> None:
 
 
 @given(cron=CRONS, at=moments(1990, 2050))
-@settings(deadline=None)
 def test_the_next_occurrence_is_later_and_nothing_lies_between(cron: str, at: datetime) -> None:
     timing = Timing(cron=cron, timezone="America/Sao_Paulo")
     following = None if never(timing) else next_after(timing, at)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.expressions import (
@@ -23,7 +23,7 @@ from libs.expressions.functions import FUNCTIONS
 from libs.expressions.nodes import Node
 from libs.expressions.objects import MEMBERS
 
-LAWS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(max_examples=50)
 
 json_values = st.recursive(
     st.none()

@@ -15,7 +15,7 @@ def seat(number: int) -> Seat:
     return Seat(play_id=f"p{number}", flow_id="f")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(wishes=WISHES, slots=st.integers(1, 4))
 def test_a_lane_never_runs_more_than_its_limit_and_lets_in_in_order(
     wishes: list[tuple[str, int]], slots: int

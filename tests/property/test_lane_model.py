@@ -1,7 +1,6 @@
 """A lane against a list of who came when and a number of slots: whatever happens, both say the same (ADR 36)."""
 
 from collections import Counter
-from datetime import timedelta
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -122,7 +121,5 @@ class LaneMachine(RuleBasedStateMachine):
         assert not self.lane.queue
 
 
-LaneMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=timedelta(seconds=5)
-)
+LaneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestLaneModel = LaneMachine.TestCase

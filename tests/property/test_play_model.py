@@ -5,10 +5,9 @@ The model knows no commits, drivers or events. It is what a person would say tha
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -340,12 +339,7 @@ def _shown(play: object, ref: str) -> str:
     return "GATE" if run.waits_for == "approval" else "RETRY"
 
 
-PlayMachine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
-    deadline=timedelta(seconds=5),
-    suppress_health_check=[HealthCheck.too_slow],
-)
+PlayMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestPlayModel = PlayMachine.TestCase
 
 
