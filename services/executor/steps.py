@@ -22,6 +22,7 @@ from services.executor.modules.contract import (
     Wait,
 )
 from services.executor.modules.contract import Step as Call
+from services.executor.modules.nesting import nests_too_deep
 from services.executor.modules.registry import Registry, decode_args
 from services.executor.plan import Plan, Step
 from services.executor.play import LayerRun, Play, run_of
@@ -30,6 +31,10 @@ from services.executor.play_outcomes import attempt_failed, completed, failure, 
 
 # Items of all loops of a play that are under way together: each is held in memory.
 OPEN_ITEMS_MAX = 1_000
+
+# What a step may make of values that nest as deep as they may when they come from outside; an event, a snapshot and
+# the args of a called flow put some levels of their own around it.
+OUTPUT_NESTING_MAX = 256
 
 # How long a step waits for KV entries that nobody answers for, before they are asked for again.
 ASK_AGAIN_MIN = timedelta(seconds=3)
@@ -216,13 +221,21 @@ def _checked(out: Any, bytes_max: int, *, delay_ms: int | None = None) -> Outcom
     # What later steps see is what the log will give back: the round trip makes both the same value.
     try:
         data = msgspec.json.encode(out)
+        value = msgspec.json.decode(data) if len(data) <= bytes_max else None
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         return Failed(f"the output is not JSON: {error}", "MODULE_ERROR", final=True)
     if len(data) > bytes_max:
         too_large = f"the output has {len(data)} bytes, more than the {bytes_max} a step may have"
         return Failed(too_large, "OUTPUT_TOO_LARGE", final=True)
-    value = msgspec.json.decode(data)
+    if _may_nest_too_deep(data) and nests_too_deep(value, OUTPUT_NESTING_MAX):
+        too_deep = f"the output nests more than {OUTPUT_NESTING_MAX} deep"
+        return Failed(too_deep, "OUTPUT_TOO_LARGE", final=True)
     return Done(value, len(data)) if delay_ms is None else Waits(delay_ms, value)
+
+
+def _may_nest_too_deep(data: bytes) -> bool:
+    # Counting is much cheaper than looking, and few outputs have so many of them at all.
+    return len(data) > 2 * OUTPUT_NESTING_MAX and data.count(b"[") + data.count(b"{") > OUTPUT_NESTING_MAX
 
 
 def event_of(outcome: Outcome, step: Step, play: Play, now: datetime) -> m.PlayEvent:

@@ -5,10 +5,10 @@ from typing import Any
 NESTING_MAX = 128
 
 
-def nests_too_deep(value: Any) -> bool:
-    """Tell whether lists and objects lie more than NESTING_MAX deep in each other."""
+def nests_too_deep(value: Any, levels_max: int = NESTING_MAX) -> bool:
+    """Tell whether lists and objects lie more than `levels_max` deep in each other."""
     level = [value] if isinstance(value, list | dict) else []
-    for _ in range(NESTING_MAX):
+    for _ in range(levels_max):
         if not level:
             return False
         level = [

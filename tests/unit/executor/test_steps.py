@@ -136,6 +136,30 @@ async def test_an_output_above_the_limit_fails_the_step_for_good() -> None:
     assert (outcome.code, outcome.final) == ("OUTPUT_TOO_LARGE", True)
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def evaluated_at_length(value: Any) -> steps.Outcome:
+    parts = msgspec.structs.replace(PARTS, output_bytes_max=100_000)
+    return steps.evaluate(parts, a_scene().plan.steps["a"], {"value": value}, CALL)
+
+
+@pytest.mark.parametrize("levels", [steps.OUTPUT_NESTING_MAX, 900, 5_000])
+def test_an_output_that_nests_deeper_than_an_event_can_hold_fails_the_step_for_good(levels: int) -> None:
+    outcome = evaluated_at_length(nested(levels))
+    assert isinstance(outcome, steps.Failed)
+    assert outcome.final
+
+
+@pytest.mark.parametrize("value", [nested(steps.OUTPUT_NESTING_MAX - 1), [nested(1)] * 2_000])
+def test_an_output_may_nest_as_deep_as_the_limit_and_hold_any_number_of_lists(value: Any) -> None:
+    assert isinstance(evaluated_at_length(value), steps.Done)
+
+
 async def test_an_output_that_is_not_json_fails_the_step_for_good() -> None:
     outcome = await ran("no json")
     assert isinstance(outcome, steps.Failed)
