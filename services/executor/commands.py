@@ -20,7 +20,7 @@ from services.executor.drive import Drive
 from services.executor.drivers import Drivers
 from services.executor.duties import Duties
 from services.executor.history import History
-from services.executor.journal import Redecide, append, publish_timer, snapshot_place
+from services.executor.journal import CONFLICT_PAUSE_S, Redecide, append, publish_timer, snapshot_place
 from services.executor.leftovers import clean_up
 from services.executor.parts import Parts
 from services.executor.play import Play, evolve
@@ -30,6 +30,15 @@ from services.executor.play_retry import restarts
 
 HANDLE_ATTEMPTS_MAX = 50
 MISSES_MAX = 2
+# What tells a driver something and leaves the play with it.
+FACTS = (
+    m.CancelRequested,
+    m.HoldRequested,
+    m.HoldLifted,
+    m.ApprovalDecided,
+    m.ApprovalVoted,
+    m.ChildReturned,
+)
 # Nobody retries one play as often.
 FORGOTTEN_RETRIES_MAX = 1_000
 # An hour of redeliveries at the default ack_wait: so long may a rolling update take to bring an executor that knows it.
@@ -74,7 +83,12 @@ class Commands:
                 fresh = verb == "start" and delivery.delivery == 1 and attempt == 0
                 try:
                     await self._decide(given, fresh=fresh, decided=decided)
+                except Moved as moved:
+                    given = given._replace(known=moved.known)
+                    await asyncio.sleep(CONFLICT_PAUSE_S * ids.chance())
+                    continue
                 except (Redecide, Conflict):
+                    given = given._replace(known=None)
                     log.debug("command_decided_again", play=key.play_id, verb=verb)
                     continue
                 return
@@ -90,10 +104,9 @@ class Commands:
         await delivery.ack()
 
     async def _decide(self, given: "_Given", *, fresh: bool, decided: "asyncio.Future[None] | None") -> None:
-        key, delivery, envelope, _ = given
+        key, delivery, envelope = given.key, given.delivery, given.envelope
         bus, payloads = self._parts.bus, self._parts.payloads
-        # A first delivery of a start has no history, or its first commit says so (D3).
-        known = history.unknown() if fresh else await history.load(bus, payloads, key)
+        known = await self._load(given, fresh=fresh)
         start = None
         if not known.play.begun and not isinstance(envelope.data, m.StartPlay):
             start = await history.start_command(bus, payloads, key)
@@ -146,6 +159,15 @@ class Commands:
                     await delivery.in_progress()
                     await self._drive(given, known, received, decided)
 
+    async def _load(self, given: "_Given", *, fresh: bool) -> History:
+        if fresh:
+            # A first delivery of a start has no history, or its first commit says so (D3).
+            return history.unknown()
+        bus, payloads = self._parts.bus, self._parts.payloads
+        if given.known is None:
+            return await history.load(bus, payloads, given.key)
+        return await history.renew(bus, payloads, given.key, given.known)
+
     def _is_older_than_the_log(self, envelope: Envelope) -> bool:
         age: timedelta = self._parts.clock.now() - envelope.data.at
         return age > self._parts.log_age_max
@@ -172,7 +194,7 @@ class Commands:
     async def _admit(
         self, given: "_Given", known: History, start: m.StartPlay | None, *, retries: bool
     ) -> Admission:
-        key, _, envelope, _ = given
+        key, envelope = given.key, given.envelope
         if not retries:
             return await self._parts.admissions.admit(key, known, envelope.data, start)
         # A retry begins the end anew: whoever came to it may have died before it did the duties of it. Its slot, too,
@@ -183,7 +205,7 @@ class Commands:
     async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
         if await history.last_sequence(self._parts.bus, key, leader=True) != known.sequence:
-            raise Conflict(f"play {key.play_id} moved while a command was being refused")
+            raise Moved(known)
         await self._do_duties(key, envelope, known.play)
         await publish_timer(self._parts.bus, key, known.play, known.sequence, _context(key, envelope))
         await delivery.ack()
@@ -208,18 +230,25 @@ class Commands:
     ) -> None:
         """Append facts to a play that somebody drives, or that stays parked, and tell the driver."""
         play, context, bus = known.play, _context(key, envelope), self._parts.bus
-        for event in received.events:
-            evolve(play, event)
+        tells_driver = play.status == "RUN" and all(isinstance(event, FACTS) for event in received.events)
+        if not tells_driver:
+            for event in received.events:
+                evolve(play, event)
         commit_id = ids.commit_id()
         data = await self._parts.payloads.encode_commit(received.events, commit_id=commit_id, context=context)
-        appended = await append(
-            bus,
-            key.event(play.status),
-            data,
-            commit_id,
-            Expected(key.events, known.sequence),
-            snapshot=snapshot_place(received.events, known.base),
-        )
+        try:
+            appended = await append(
+                bus,
+                key.event(play.status),
+                data,
+                commit_id,
+                Expected(key.events, known.sequence),
+                snapshot=snapshot_place(received.events, known.base),
+            )
+        except Conflict as error:
+            if tells_driver:
+                raise Moved(known) from error
+            raise
         # Of a play that stays parked: whoever set its timer may have been too late for it just now (R7).
         await publish_timer(bus, key, play, appended.sequence, context)
         await bus.publish(key.nudge)
@@ -228,7 +257,7 @@ class Commands:
 
     async def _fail(self, given: "_Given", known: History, received: Received, gap: HeadraceError) -> None:
         """End a play visibly whose history or values the log does not hold any more."""
-        key, delivery, envelope, _ = given
+        key, delivery, envelope = given.key, given.delivery, given.envelope
         if delivery.delivery <= MISSES_MAX:
             # A replica may lag behind.
             raise Unavailable(f"play {key.play_id}: {gap.message}")
@@ -247,7 +276,7 @@ class Commands:
         received: Received,
         decided: "asyncio.Future[None] | None",
     ) -> None:
-        key, delivery, envelope, _ = given
+        key, delivery, envelope = given.key, given.delivery, given.envelope
         try:
             plan = await self._plan(known.play, received)
         except NotFound as error:
@@ -296,13 +325,25 @@ def _forgotten(known: History, start: m.StartPlay | None, command: m.PlayCommand
     return NotFound("the log holds nothing of this play any more", code="HISTORY_LOST")
 
 
+class Moved(Exception):
+    """Somebody else appended to the play. What was `known` holds but for that.
+
+    To read a long play anew takes longer than its driver takes to append again.
+    """
+
+    def __init__(self, known: History) -> None:
+        super().__init__("the play moved")
+        self.known = known
+
+
 class _Given(NamedTuple):
-    """A command to decide; `gap` when a big value of it is gone."""
+    """A command to decide; `gap` when a big value of it is gone, `known` what was read for it before."""
 
     key: PlayKey
     delivery: Delivery
     envelope: Envelope
     gap: HeadraceError | None
+    known: History | None = None
 
 
 def _context(key: PlayKey, envelope: Envelope) -> Context:

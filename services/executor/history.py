@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
+from libs.common import snapshots
 from libs.common.bus import Bus, Stored
 from libs.common.codec import Commit, decode_commit, decode_message
 from libs.common.errors import HeadraceError, NotFound, PayloadLost
@@ -20,9 +21,6 @@ from services.executor.play_snapshot import Base, is_readable, play_of
 PLANS_CACHED_MAX = 2_048
 # A play with no more commits than this is read whole, in one request.
 FIRST_PAGE_MESSAGES = 64
-# On each commit of a play that has a snapshot: the stream sequence of the newest one, or HERE on the one that holds it.
-SNAPSHOT = "Headrace-Snapshot"
-HERE = "here"
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +53,22 @@ async def load(bus: Bus, payloads: Payloads, key: PlayKey) -> History:
     Raises Unavailable when the log does not answer.
     """
     return await _read(payloads, await _stored(bus, key))
+
+
+async def renew(bus: Bus, payloads: Payloads, key: PlayKey, known: History) -> History:
+    """Return a play as its log has it now; only what came since it was `known` is read, and taken in in place.
+
+    Raises Unavailable.
+    """
+    try:
+        commits = await load_since(bus, payloads, key, known.sequence + 1)
+    except PayloadLost:
+        return await load(bus, payloads, key)
+    base = known.base
+    for commit in commits:
+        evolve_commit(known.play, commit)
+        base = after(base, commit)
+    return known._replace(commits=commits or known.commits, base=base)
 
 
 async def load_source(bus: Bus, payloads: Payloads, key: PlayKey, replay: Replay) -> Play:
@@ -100,7 +114,7 @@ async def _stored(bus: Bus, key: PlayKey) -> list[Stored]:
     if not more or not page:
         return page
     newest = await bus.last(stream, key.events)
-    place = _snapshot_place(newest)
+    place = snapshots.place_of(newest)
     if place > page[-1].sequence:
         later = await bus.load(stream, key.events, since=place)
         if later and later[0].sequence == place and _holds_readable(later[0]):
@@ -109,17 +123,10 @@ async def _stored(bus: Bus, key: PlayKey) -> list[Stored]:
     return page + await bus.load(stream, key.events, since=page[-1].sequence + 1)
 
 
-def _snapshot_place(newest: Stored | None) -> int:
-    named = "" if newest is None else newest.headers.get(SNAPSHOT, "")
-    if newest is not None and named == HERE:
-        return newest.sequence
-    return int(named) if named.isdigit() else 0
-
-
 def _from_snapshot(stored: list[Stored]) -> list[Stored]:
     """Return the messages from the newest snapshot on that can be read; all when there is none."""
     for place in range(len(stored) - 1, 0, -1):
-        if stored[place].headers.get(SNAPSHOT) == HERE and _holds_readable(stored[place]):
+        if stored[place].headers.get(snapshots.HEADER) == snapshots.HERE and _holds_readable(stored[place]):
             return stored[place:]
     return stored
 
@@ -149,6 +156,14 @@ async def _commits(payloads: Payloads, stored: list[Stored]) -> tuple[list[Commi
             gap = error
         commits.append(commit)
     return commits, gap
+
+
+def after(base: Base, commit: Commit) -> Base:
+    """Return where a reader begins once this commit, by somebody else, was read as well."""
+    newest = commit.events[-1]
+    if isinstance(newest, PlaySnapshot) and is_readable(newest):
+        return Base(commit.sequence, newest.bytes, 0, commit.time)
+    return base
 
 
 async def last_sequence(bus: Bus, key: PlayKey, *, leader: bool = False) -> int:

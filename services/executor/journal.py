@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from libs.common import ids, metrics
+from libs.common import ids, metrics, snapshots
 from libs.common.bus import Appended, Bus, Expected
 from libs.common.clock import Clock
 from libs.common.codec import Commit, Context, encode_message
@@ -22,7 +22,7 @@ from libs.common.subjects import PlayKey
 from services.executor import history
 from services.executor.history import History
 from services.executor.play import Play, apply, evolve, evolve_commit, run_of
-from services.executor.play_snapshot import Base, is_long, is_readable, snapshot_of
+from services.executor.play_snapshot import Base, is_long, snapshot_of
 
 COMMIT_INTERVAL_MS_MAX = 100
 # Far below what a message holds: an event without its output is some 300 bytes.
@@ -167,7 +167,7 @@ class Journal:
         for commit in await self._load_since(self.sequence + 1):
             evolve_commit(self.play, commit)
             self.sequence = commit.sequence
-            self._base = after(self._base, commit)
+            self._base = history.after(self._base, commit)
         self._check_epoch()
         self.sure_at = asked_at
 
@@ -261,18 +261,10 @@ class Journal:
         raise Fenced(foreign=driver is None or driver.sequence != self._command)
 
 
-def after(base: Base, commit: Commit) -> Base:
-    """Return where a reader begins once this commit, by somebody else, was read as well."""
-    newest = commit.events[-1]
-    if isinstance(newest, m.PlaySnapshot) and is_readable(newest):
-        return Base(commit.sequence, newest.bytes, 0, commit.time)
-    return base
-
-
 def snapshot_place(events: Sequence[m.PlayEvent], base: Base) -> str:
     """Return what the header of a commit says about the play's newest snapshot."""
     if isinstance(events[-1], m.PlaySnapshot):
-        return history.HERE
+        return snapshots.HERE
     return str(base.snapshot) if base.snapshot else ""
 
 
@@ -285,7 +277,7 @@ async def append(
     """
     headers = {"Content-Type": "application/cloudevents-batch+json"}
     if snapshot:
-        headers[history.SNAPSHOT] = snapshot
+        headers[snapshots.HEADER] = snapshot
     return await bus.append(subject, data, id=commit_id, expected=expected, headers=headers)
 
 

@@ -19,19 +19,30 @@ def missing(play: Play, plan: Plan) -> list[Step]:
 
 
 def first_group(plan: Plan, from_ref: str) -> int:
-    """Return the group with which a replay begins: of a step in loops that of the outermost iterator."""
+    """Return the group with which a replay begins: that of the step, or of the loop around it.
+
+    Where its group gathers from a loop, the replay begins with that: what its items left is not taken over.
+    """
     step = plan.steps[from_ref]
-    return plan.steps[step.place.loops[0]].group if step.place.loops else step.group
+    loops = step.place.loops[:1] or tuple(
+        source.place.loops[0] for each in plan.groups[step.group] for source in _gathered(plan, each)
+    )
+    return min((plan.steps[loop].group for loop in loops), default=step.group)
 
 
 def lost_source(plan: Plan, from_ref: str) -> str | None:
     """Return the step that would gather from a loop whose items are not taken over, None when there is none."""
     first = first_group(plan, from_ref)
     for step in plan.steps.values():
-        sources = (plan.steps.get(source.partition(".")[0]) for source in step.place.sources)
-        if step.group >= first and any(s is not None and s.place.loops and s.group < first for s in sources):
+        if step.group >= first and any(source.group < first for source in _gathered(plan, step)):
             return step.ref
     return None
+
+
+def _gathered(plan: Plan, step: Step) -> list[Step]:
+    """Return the steps of loops that a step gathers from."""
+    sources = (plan.steps.get(source.partition(".")[0]) for source in step.place.sources)
+    return [source for source in sources if source is not None and source.place.loops]
 
 
 def taken_over(source: Play, step: Step, at: datetime) -> Iterator[m.PlayEvent]:

@@ -22,10 +22,14 @@ class Pending(NamedTuple):
 class Story(msgspec.Struct):
     """One play, told event by event with `tell`."""
 
+    told: int = 0  # the place of the snapshot that it begins with
     started: m.PlayStarted | None = None
     held: bool = False
     pending: dict[str, Pending] = {}  # by the name of the run
-    ended: set[str] = set()  # steps outside of all loops
+    ended: set[str] = set()  # steps outside of all loops, and those of loops that have ended
+    looping: str = ""  # the outermost iterator whose items run
+    items: dict[int, set[str]] = {}  # the steps that its open items have reached
+    looped: set[str] = set()  # the steps of its items that have ended
     named: set[tuple[str, str, tuple[int, ...]]] = (
         set()
     )  # the runs that were reached: layer id, ref, iteration
@@ -60,12 +64,24 @@ class Story(msgspec.Struct):
                 self.pending[name] = Pending(event.ref, event.layer_id, event.iteration, event.gate)
             case m.ApprovalDecided():
                 self.pending.pop(name, None)
+            case m.LayerIterating() if not event.iteration:
+                self.looping, self.items, self.looped = event.ref, {}, set()
+            case m.ItemEnded() if len(event.iteration) == 1:
+                self.looped |= self.items.pop(event.iteration[0], set())
             case m.LayerCompleted() | m.LayerFailed():
                 self.pending.pop(name, None)
-                if not event.iteration:
-                    self.ended.add(event.ref)
+                self._end(event.ref, event.iteration)
             case _:
                 pass
+
+    def _end(self, ref: str, iteration: tuple[int, ...]) -> None:
+        if iteration:
+            self.items.setdefault(iteration[0], set()).add(ref)
+            return
+        self.ended.add(ref)
+        if ref == self.looping:
+            self.ended |= self.looped
+            self.looping, self.items, self.looped = "", {}, set()
 
     def _begin_with(self, event: m.PlaySnapshot) -> None:
         self.started = event.started
@@ -78,9 +94,19 @@ class Story(msgspec.Struct):
             self.started = msgspec.structs.replace(self.started, args=seen.args)
         self.held = seen.hold is not None
         for ref, step in seen.layers.items():
-            if step.state in m.TERMINAL and not step.iteration:
+            if step.state in m.TERMINAL:
                 self.ended.add(ref)
+        if seen.loop is not None:
+            self.looping, self.looped = seen.loop.ref, set(seen.loop.best)
+            self.items = {index: _ended_in(item) for index, item in seen.loop.open.items()}
         self.named |= set(_named(seen))
+
+
+def _ended_in(item: SeenLevel) -> set[str]:
+    ended = {ref for ref, step in item.layers.items() if step.state in m.TERMINAL}
+    if item.loop is None:
+        return ended
+    return ended.union(item.loop.best, *map(_ended_in, item.loop.open.values()))
 
 
 def _named(level: SeenLevel) -> Iterator[tuple[str, str, tuple[int, ...]]]:

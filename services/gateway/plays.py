@@ -7,11 +7,12 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from libs.common import codec, ids, subjects, trace
+from libs.common import codec, ids, snapshots, subjects, trace
 from libs.common.bus import Appended, Bus
 from libs.common.errors import NotFound, PayloadLost, Refused
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowEvent, Layer
+from libs.common.messages.play_seen import SEEN_FROM_VERSION
 from libs.common.payloads import Payloads
 from services.gateway.play_story import Pending, Story
 from services.gateway.routing import shown
@@ -92,17 +93,34 @@ class Plays:
         return Requested(codec.decode_message(stored.data).time, stored.sequence)
 
     async def story(self, key: subjects.PlayKey, payloads: Payloads) -> Story:
-        """Return what the history of a play says; it is read whole, for people who operate one play.
+        """Return what the history of a play says, for people who operate one play.
 
-        Raises Unavailable.
+        That of a long one is read from its newest snapshot on. Raises Unavailable.
         """
-        story = Story()
-        async for event in self._events(key):
+        story = await self._from_snapshot(key, payloads)
+        async for event in self._events(key, since=story.told + 1):
             if isinstance(event, m.PlaySnapshot) and story.started is None:
                 # The log holds nothing before it any more.
                 story.tell(await _whole(event, payloads, key.company_id))
             else:
                 story.tell(event)
+        return story
+
+    async def _from_snapshot(self, key: subjects.PlayKey, payloads: Payloads) -> Story:
+        """Return what a play's newest snapshot says, nothing when it has none that says enough."""
+        stream = subjects.plays_stream(key.shard)
+        place = snapshots.place_of(await self._bus.last(stream, key.events))
+        holder = await self._bus.get(stream, place) if place else None
+        if holder is None:
+            return Story()
+        snapshot = codec.decode_commit(holder.data, sequence=place).events[-1]
+        if not isinstance(snapshot, m.PlaySnapshot) or snapshot.version < SEEN_FROM_VERSION:
+            return Story()
+        snapshot = await _whole(snapshot, payloads, key.company_id)
+        if snapshot.play is None:
+            return Story()
+        story = Story(told=place)
+        story.tell(snapshot)
         return story
 
     async def pending(self, key: subjects.PlayKey, story: Story, layer: str) -> Pending:
@@ -125,8 +143,8 @@ class Plays:
         event = None if stored is None else codec.last_event(stored.data).data
         return event.flow.layers if isinstance(event, FlowEvent) else ()
 
-    async def _events(self, key: subjects.PlayKey) -> AsyncIterator[m.PlayEvent]:
-        stream, since = subjects.plays_stream(key.shard), 1
+    async def _events(self, key: subjects.PlayKey, *, since: int) -> AsyncIterator[m.PlayEvent]:
+        stream = subjects.plays_stream(key.shard)
         while page := await self._bus.load_page(stream, key.events, since=since, limit=HISTORY_PAGE_MAX):
             for stored in page:
                 for event in codec.decode_commit(stored.data, sequence=stored.sequence).events:

@@ -14,6 +14,22 @@ FIRST = {"ref": "first", "appId": "var", "args": {"values": {"n": "{{ $prev.args
 DIVIDES = {"ref": "b", "appId": "var", "args": {"values": {"x": "{{ div 10 $prev.args.n }}"}}, "index": 1}
 LAST = {"ref": "last", "appId": "var", "args": {"values": {"y": "{{ $prev.first.n }}"}}, "index": 2}
 SLOW = {"ref": "slow", "appId": "delay", "args": {"ms": 1_500}, "index": 0}
+LOOPED: list[Json] = [
+    {
+        "ref": "each",
+        "appId": "iterator",
+        "args": {"items": "{{ $prev.args.items }}", "batchSize": 2},
+        "index": 0,
+    },
+    {"ref": "one", "appId": "var", "args": {"values": {"x": "{{ $prev.each.item }}"}}, "index": 1},
+    {"ref": "two", "appId": "var", "args": {"values": {"x": "{{ add $prev.one.x 1 }}"}}, "index": 2},
+    {"ref": "all", "appId": "aggregator", "args": {"sourceRef": "two", "field": "x"}, "index": 3},
+    {
+        "ref": "end",
+        "appId": "var",
+        "args": {"values": {"x": "{{ $prev.all.items }}", "y": "{{ $prev.one.x }}"}},
+    },
+]
 APPROVED = {"layerId": "gate", "decision": "approved"}
 UNKNOWN = "0" * 24
 
@@ -133,6 +149,37 @@ async def test_section_8_only_failed_plays_can_be_retried(api: Api) -> None:
     done = await api.run(flow["id"], {"n": 1}, wait=60)
     assert await api.refused("POST", f"/api/plays/{done['playId']}/retry") == (409, "CONFLICT")
     assert await api.refused("POST", f"/api/plays/{UNKNOWN}/retry") == (404, "PLAY_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("from_ref", "reused"),
+    [
+        ("one", set()),
+        ("two", set()),
+        ("all", set()),
+        ("end", {"each", "one", "two", "all"}),
+    ],
+)
+async def test_section_8_a_replay_begins_after_a_loop_or_with_it(
+    api: Api, from_ref: str, reused: set[str]
+) -> None:
+    flow = await api.create_flow(f"Looped and replayed from {from_ref}", *LOOPED)
+    source = await api.run(flow["id"], {"items": [1, 2, 3]}, wait=20)
+    assert source["out"] == {"x": [2, 3, 4], "y": 3}
+    path = f"/api/plays/{source['playId']}/replay"
+    again = await api.wait_for((await api.post(path, {"fromRef": from_ref}, status=201))["playId"])
+    assert (again["state"], again["out"]) == ("DONE", source["out"])
+    layers = await api.get(f"/api/plays/{again['id']}/layers")
+    assert {layer["ref"] for layer in layers if layer["reused"]} == reused
+
+
+async def test_section_8_a_replay_takes_over_nothing_of_a_loop_that_was_broken_off(api: Api) -> None:
+    gate = {**LOOPED[1], "needsApproval": True}
+    flow = await api.create_flow("Broken off", LOOPED[0], gate, *LOOPED[2:])
+    source = await api.run(flow["id"], {"items": [1, 2]}, wait=20)
+    await api.delete(f"/api/plays/{source['playId']}")
+    path = f"/api/plays/{source['playId']}/replay"
+    assert await api.refused("POST", path, {"fromRef": "end"}) == (409, "CONFLICT")
 
 
 async def test_section_8_a_replay_takes_over_what_came_before_and_runs_from_there(api: Api) -> None:

@@ -18,6 +18,7 @@ from libs.common.subjects import PAYLOADS, PlayKey, play_key, plays_stream
 from libs.common.topology import TopologyRefused
 from services.executor import history
 from services.executor.journal import Journal, Limits
+from services.gateway.plays import Plays
 from tests.builders import AT
 
 COMPANY = "c" * 24
@@ -37,7 +38,7 @@ def payloads_of(bus: Bus) -> Payloads:
     return Payloads(bus, CLOCK, inline_bytes_max=262_144)
 
 
-async def a_long_play(bus: Bus) -> tuple[PlayKey, Journal]:
+async def a_long_play(bus: Bus, commits: int = COMMITS) -> tuple[PlayKey, Journal]:
     key = play_key(COMPANY, "f" * 24, ids.new_id(), shards=1)
     context = Context(source=source_of(COMPANY, key.flow_id), subject=key.play_id, causation_id="start")
     limits = Limits(bytes_soft_max=2_000_000, history_age_max=timedelta(days=9_999))
@@ -45,13 +46,17 @@ async def a_long_play(bus: Bus) -> tuple[PlayKey, Journal]:
         bus, CLOCK, key, context, history.unknown(), payloads=payloads_of(bus), command=1, limits=limits
     )
     journal.begin((m.PlayStarted(at=AT, definition=1, flow_version=1, driver=m.Driver(1, 1)),))
-    for number in range(COMMITS):
+    await go_on(journal, commits)
+    return key, journal
+
+
+async def go_on(journal: Journal, commits: int) -> None:
+    for number in range(commits):
         for event in range(EVENTS):
             ref = f"s{event}"
             out = {"n": number}
             journal.record(m.LayerCompleted(at=AT, ref=ref, layer_id=ref, state="DONE", out=out))
         assert await journal.commit()
-    return key, journal
 
 
 async def test_a_long_history_is_read_from_its_newest_snapshot(bus: Bus) -> None:
@@ -69,6 +74,30 @@ async def test_what_is_before_the_snapshot_is_not_missed(bus: Bus) -> None:
     await bus.api(f"STREAM.PURGE.{plays_stream(0)}", {"filter": key.events, "seq": snapshot})
     known = await history.load(bus, payloads_of(bus), key)
     assert (known.play, known.gap) == (journal.play, None)
+
+
+@pytest.mark.parametrize(("before", "later"), [(COMMITS, 1), (COMMITS // 2, COMMITS // 2), (3, 2)])
+async def test_what_came_since_is_taken_in_where_a_play_was_read_before(
+    bus: Bus, before: int, later: int
+) -> None:
+    key, journal = await a_long_play(bus, before)
+    known = await history.load(bus, payloads_of(bus), key)
+    await go_on(journal, later)
+    renewed = await history.renew(bus, payloads_of(bus), key, known)
+    anew = await history.load(bus, payloads_of(bus), key)
+    assert (renewed.play, renewed.sequence) == (anew.play, anew.sequence)
+    assert renewed.base.snapshot == anew.base.snapshot
+    assert await history.renew(bus, payloads_of(bus), key, renewed) == renewed
+
+
+async def test_who_operates_a_long_play_is_told_of_it_by_its_newest_snapshot(bus: Bus) -> None:
+    key, journal = await a_long_play(bus)
+    journal.record(m.HoldRequested(at=AT, by="somebody"))
+    assert await journal.commit()
+    story = await Plays(bus, shards=1).story(key, payloads_of(bus))
+    assert story.told == (await history.load(bus, payloads_of(bus), key)).base.snapshot > 0
+    assert (story.held, story.ended) == (True, {f"s{event}" for event in range(EVENTS)})
+    assert story.started is not None
 
 
 async def test_a_history_without_its_beginning_says_so(bus: Bus) -> None:
