@@ -9,7 +9,7 @@ from libs.common.errors import NotFound
 from libs.common.messages.access import NameClaimed
 from libs.common.messages.flow import FlowEvent
 from services.gateway.latest import Latest
-from services.gateway.routing import shown
+from services.gateway.routing import Call, shown
 
 FLOWS_MAX = 50_000
 NAMES_MAX = 50_000
@@ -56,6 +56,10 @@ class Definitions:
         if found is None or found.deleted:
             raise NotFound(f"no flow {shown(flow)}", code="FLOW_NOT_FOUND")
         return found
+
+    async def named(self, call: Call) -> Definition:
+        """Return the definition of the flow that a call's path names first. Raises NotFound as `find`."""
+        return await self.find(call.caller.company_id, call.parameters[0])
 
     async def id_of(self, company_id: str, flow: str) -> str | None:
         """Return the id of a flow, deleted ones included; None when nothing of that name ever was."""

@@ -10,13 +10,13 @@ from typing import Protocol
 
 import msgspec
 import structlog
+from aiohttp import WSCloseCode
 
 from libs.common import codec, metrics, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, TooMany
 from services.gateway.frames import CommitFrames, end_of, frames_of
 from services.gateway.positions import Positions
-from services.gateway.sockets import CLOSE_GOING_AWAY
 
 CHECK_INTERVAL_S = 5.0
 KEEPALIVE_INTERVAL_S = 15.0
@@ -146,7 +146,7 @@ class Feeds:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         sockets = self._all()
         for socket in sockets:
-            socket.end(CLOSE_GOING_AWAY, "the gateway restarts: reconnect with since")
+            socket.end(WSCloseCode.GOING_AWAY, "the gateway restarts: reconnect with since")
         try:
             async with asyncio.timeout(STOP_S_MAX):
                 await asyncio.gather(*(socket.gone.wait() for socket in sockets))

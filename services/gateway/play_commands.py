@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from libs.common import codec, ids, subjects, trace
+from libs.common import codec, ids, subjects
 from libs.common.codec import Commit
 from libs.common.errors import Invalid, NotFound, Refused
 from libs.common.messages import play as m
@@ -14,7 +14,6 @@ from services.gateway.plays import Place
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, shown
 
-APPEND_DEADLINE_S = 5.0
 EFFECT_WAIT_S = 10.0
 NOTE_CHARS_MAX = 10_000
 
@@ -76,7 +75,7 @@ class PlayCommands:
             for seen in await self._parts.live.since(place.key, place.sequence):
                 waiter.offer(seen)
             if waiter.waiting:
-                await self._append(place.key, verb, command, command_id)
+                await self._parts.plays.order(place.key, verb, command, id=command_id)
             found = await waiter.seen(EFFECT_WAIT_S)
         finally:
             waiter.close()
@@ -84,16 +83,6 @@ class PlayCommands:
             return None
         commit = codec.decode_commit(found.data, sequence=found.sequence)
         return Told(found, commit, commit.causation_id == command_id)
-
-    async def _append(self, key: subjects.PlayKey, verb: str, command: m.Command, id: str) -> None:
-        context = codec.Context(
-            source=codec.source_of(key.company_id, key.flow_id),
-            subject=key.play_id,
-            correlation_id=key.play_id,
-            traceparent=trace.current_traceparent(),
-        )
-        body = codec.encode_message(command, id=id, context=context)
-        await self._parts.bus.append(key.command(verb), body, id=id, deadline_s=APPEND_DEADLINE_S)
 
     def noted(self, place: Place, seen: Seen) -> dict[str, str]:
         """Return the header that lets the caller read what it wrote (D11)."""

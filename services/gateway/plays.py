@@ -1,8 +1,8 @@
 """Plays as the log has them: where one lives, its state now, and which of its steps waits for a decision."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -47,6 +47,16 @@ class _RawEvent(msgspec.Struct, frozen=True):
 _decode_batch = msgspec.json.Decoder(list[_RawEvent]).decode
 
 
+def context_of(key: subjects.PlayKey) -> codec.Context:
+    """Return what a command to a play says of its way here: the play it is about, and the trace of this call."""
+    return codec.Context(
+        source=codec.source_of(key.company_id, key.flow_id),
+        subject=key.play_id,
+        correlation_id=key.play_id,
+        traceparent=trace.current_traceparent(),
+    )
+
+
 class Plays:
     """Reads plays from their streams, independent of any projection."""
 
@@ -63,13 +73,7 @@ class Plays:
 
         Raises Unavailable when that takes too long; the command may be stored all the same.
         """
-        context = codec.Context(
-            source=codec.source_of(key.company_id, key.flow_id),
-            subject=key.play_id,
-            correlation_id=key.play_id,
-            traceparent=trace.current_traceparent(),
-        )
-        body = codec.encode_message(command, id=id, context=context)
+        body = codec.encode_message(command, id=id, context=context_of(key))
         return await self._bus.append(key.command(verb), body, id=id, deadline_s=APPEND_DEADLINE_S)
 
     async def find(self, company_id: str, play_id: str) -> Place | None:
@@ -161,14 +165,19 @@ async def _whole(event: m.PlaySnapshot, payloads: Payloads, company_id: str) -> 
 
 
 def end_in(commit: bytes) -> m.PlayCompleted | m.PlayFailed | None:
-    """Return the end of the play that a commit holds, None when it holds none; the other events stay undecoded.
+    """Return the end of the play that a commit holds, None when it holds none. Raises as `last_in`."""
+    end: m.PlayCompleted | m.PlayFailed | None = last_in(commit, _ENDS)
+    return end
+
+
+def last_in(commit: bytes, types: Collection[str]) -> Any:
+    """Return the last event of a commit that is of these types, None without one; the others stay undecoded.
 
     Raises msgspec.DecodeError when it is no commit.
     """
     for raw in reversed(_decode_batch(commit)):
-        if raw.type in _ENDS:
-            end: m.PlayCompleted | m.PlayFailed = codec.data_of(raw.type, raw.data)
-            return end
+        if raw.type in types:
+            return codec.data_of(raw.type, raw.data)
     return None
 
 

@@ -5,22 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Unauthorized, Unavailable
+from services.gateway.closing import close_or_cut
 from services.gateway.following import Ended, FellBehind, Follower, StillHolds, Wish
 from services.gateway.frames import CommitFrames, Frame
 
 SILENCE_S_MAX = 30.0
-CLOSE_S_MAX = 5.0
 PING_S_MAX = 5.0
-# https://www.iana.org/assignments/websocket/websocket.xhtml
-CLOSE_GOING_AWAY = 1001
-CLOSE_POLICY = 1008
-CLOSE_INTERNAL = 1011
-CLOSE_TRY_AGAIN = 1013
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +61,7 @@ class Socket:
         try:
             self._follower.offer(found)
         except FellBehind as place:
-            self.end(CLOSE_TRY_AGAIN, f"too slow: reconnect with since={place}")
+            self.end(WSCloseCode.TRY_AGAIN_LATER, f"too slow: reconnect with since={place}")
 
     def fall_behind(self) -> None:
         """Go back to the stream: live messages may have been missed."""
@@ -75,14 +70,14 @@ class Socket:
     async def keep_alive(self) -> None:
         """Ask for a sign of life; end when the last one is too long ago, or the credential holds no longer."""
         if self._clock.monotonic_s() - self._heard_s > SILENCE_S_MAX:
-            self.end(CLOSE_GOING_AWAY, "no answer to pings")
+            self.end(WSCloseCode.GOING_AWAY, "no answer to pings")
             return
         try:
             async with asyncio.timeout(PING_S_MAX):
                 await self._still_holds()
                 await self._connection.ping()
         except Unauthorized as error:
-            self.end(CLOSE_POLICY, error.message)
+            self.end(WSCloseCode.POLICY_VIOLATION, error.message)
         except (Unavailable, TimeoutError, ConnectionError) as error:
             # A client that went away is noticed by the reader, one that stalls by its silence.
             log.debug("socket_not_pinged", reason=str(error))
@@ -109,17 +104,12 @@ class Socket:
             return
         except Exception:
             log.exception("socket_crashed")
-            self.end(CLOSE_INTERNAL, "something went wrong on our side")
+            self.end(WSCloseCode.INTERNAL_ERROR, "something went wrong on our side")
 
     async def _send(self, frame: Frame, sequence: str) -> None:
         await self._connection.send_str(frame.text(sequence))
 
     async def _close(self, request: web.BaseRequest) -> None:
-        ended = self._ended.result() if self._ended.done() else Ended(1000, "")
-        try:
-            async with asyncio.timeout(CLOSE_S_MAX):
-                await self._connection.close(code=ended.code, message=ended.reason.encode()[:120])
-        except (TimeoutError, ConnectionError):
-            # A client that reads nothing does not read that either.
-            if request.transport is not None:
-                request.transport.abort()
+        ended = self._ended.result() if self._ended.done() else Ended(WSCloseCode.OK, "")
+        closing = self._connection.close(code=ended.code, message=ended.reason.encode()[:120])
+        await close_or_cut(request, closing)

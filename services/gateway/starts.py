@@ -2,10 +2,8 @@
 
 from typing import Any, NamedTuple
 
-import msgspec
-
-from libs.common import codec, ids, subjects, trace
-from libs.common.bus import Bus
+from libs.common import codec, ids, subjects
+from libs.common.bus import Appended, Bus
 from libs.common.clock import Clock
 from libs.common.errors import Refused, Unavailable
 from libs.common.messages.origin import Origin
@@ -15,12 +13,12 @@ from libs.common.payloads import Payloads
 from services.gateway.definitions import Definition, Definitions
 from services.gateway.lines import IN_LINE
 from services.gateway.live import Live, Seen, Test, Waiter
-from services.gateway.plays import Plays, end_in
+from services.gateway.plays import Plays, context_of, end_in, last_in
 from services.gateway.positions import Positions
 
 APPEND_DEADLINE_S = 5.0
 RUNNING = "RUN"
-_WAITING = codec.TYPE_NAMES[PlayWaiting]
+_WAITS = frozenset({codec.TYPE_NAMES[PlayWaiting]})
 
 
 class Start(NamedTuple):
@@ -155,7 +153,7 @@ class Starts:
         waiter = await self.live.waiter(key, until or _settled) if wait else None
         try:
             if not start.play_id or await self._plays.requested(key) is None:
-                await self._append(key, start)
+                await self.append(key, self._command(start))
             elif waiter is not None:
                 # The play may have ended before this wait began.
                 seen = await self.live.last(key)
@@ -167,8 +165,29 @@ class Starts:
             raise
         return Begun(self, key, waiter)
 
-    async def _append(self, key: subjects.PlayKey, start: Start) -> None:
-        command = StartPlay(
+    async def append(self, key: subjects.PlayKey, command: StartPlay, *, advice: str = "") -> Appended:
+        """Store the start of a play and return its place once it is durable; a duplicate when the log has one already.
+
+        Raises Unavailable, with the advice, when the log does not confirm in time, TooLarge for args that no message
+        holds.
+        """
+        command_id = f"start-{key.play_id}"
+        try:
+            body = await self.payloads.encode_message(
+                command, id=command_id, context=context_of(key), deadline_s=APPEND_DEADLINE_S
+            )
+            appended = await self._bus.append(
+                key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
+            )
+        except Unavailable as error:
+            raise Unavailable(
+                f"the log did not confirm play {key.play_id} in time; it may start all the same{advice}"
+            ) from error
+        self.note(key, appended.sequence)
+        return appended
+
+    def _command(self, start: Start) -> StartPlay:
+        return StartPlay(
             at=self._clock.now(),
             definition=start.flow.sequence,
             flow_version=start.flow.version,
@@ -180,33 +199,6 @@ class Starts:
             idempotency_key=start.idempotency_key,
             seed=start.seed or ids.random_seed(),
         )
-        command_id = f"start-{key.play_id}"
-        context = codec.Context(
-            source=codec.source_of(key.company_id, key.flow_id),
-            subject=key.play_id,
-            correlation_id=key.play_id,
-            traceparent=trace.current_traceparent(),
-        )
-        try:
-            body = await self.payloads.encode_message(
-                command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
-            )
-            appended = await self._bus.append(
-                key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
-            )
-        except Unavailable as error:
-            raise Unavailable(
-                f"the log did not confirm play {key.play_id} in time; it may start all the same"
-            ) from error
-        self.note(key, appended.sequence)
-
-
-class _RawEvent(msgspec.Struct, frozen=True):
-    type: str
-    data: msgspec.Raw
-
-
-_decode_batch = msgspec.json.Decoder(list[_RawEvent]).decode
 
 
 def _settled(state: str, data: bytes) -> bool:
@@ -216,5 +208,5 @@ def _settled(state: str, data: bytes) -> bool:
     if state != "WAIT":
         return False
     # A wait with a time goes on by itself: a delay, a retry.
-    waits = [event for event in _decode_batch(data) if event.type == _WAITING]
-    return bool(waits) and codec.data_of(_WAITING, waits[-1].data).until is None
+    wait: PlayWaiting | None = last_in(data, _WAITS)
+    return wait is not None and wait.until is None

@@ -11,6 +11,7 @@ from libs.common.messages.origin import Wish
 from libs.common.messages.query import Query
 from services.gateway.definitions import Definitions
 from services.gateway.positions import HEADER, Positions, format_header
+from services.gateway.routing import Call
 
 # A store may wait for its projection, and for others that change the same flow.
 TELL_TIMEOUT_S = 10.0
@@ -42,11 +43,12 @@ class Store:
         self._positions = positions
         self._definitions = definitions
 
-    async def ask(self, noun: str, query: Query, *, header: str | None = None) -> Answer:
-        """Ask about a noun; the answer includes what this gateway or the caller's header knows of (D11).
+    async def ask(self, noun: str, query: Query, call: Call | None = None) -> Answer:
+        """Ask about a noun; the answer includes what this gateway or the call's header knows of (D11).
 
-        Raises what the store refuses with, Unavailable when none answers.
+        Raises what the store refuses with, Unavailable when none answers, Invalid for a header of another form.
         """
+        header = None if call is None else call.request.headers.get(HEADER)
         after = self._positions.of(query.company_id, header)
         if after:
             query = msgspec.structs.replace(query, after=after)

@@ -7,21 +7,20 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Unauthorized, Unavailable
+from services.gateway.closing import close_or_cut
 from services.gateway.following import Ended, FellBehind, Follower, StillHolds, Wish
 from services.gateway.frames import LAST_TYPES, CommitFrames, Frame
-from services.gateway.sockets import CLOSE_GOING_AWAY, CLOSE_INTERNAL, CLOSE_POLICY, CLOSE_TRY_AGAIN
 
 # How long a client waits before it comes back; a hint to it, in its own unit.
 RECONNECT_MS = 1_000
 # A write that takes longer is to a client that reads nothing.
 WRITE_S_MAX = 30.0
 HEARTBEAT_S_MAX = 5.0
-CLOSE_S_MAX = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +61,7 @@ class EventStream:
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-            await self._close(request)
+            await close_or_cut(request, self._close())
             self.gone.set()
 
     def offer(self, found: CommitFrames) -> None:
@@ -72,7 +71,7 @@ class EventStream:
         try:
             self._follower.offer(found)
         except FellBehind as place:
-            self.end(CLOSE_TRY_AGAIN, f"too slow: reconnect with Last-Event-ID {place}")
+            self.end(WSCloseCode.TRY_AGAIN_LATER, f"too slow: reconnect with Last-Event-ID {place}")
 
     def fall_behind(self) -> None:
         """Go back to the stream: live messages may have been missed."""
@@ -82,16 +81,16 @@ class EventStream:
         """Send a comment; end when the client does not read, or the credential holds no longer."""
         if self._writing.locked():
             if self._clock.monotonic_s() - self._writing_since_s > WRITE_S_MAX:
-                self.end(CLOSE_GOING_AWAY, "too slow: reconnect")
+                self.end(WSCloseCode.GOING_AWAY, "too slow: reconnect")
             return
         try:
             async with asyncio.timeout(HEARTBEAT_S_MAX):
                 await self._still_holds()
                 await self._put(comment_text("alive"))
         except Unauthorized as error:
-            self.end(CLOSE_POLICY, error.message)
+            self.end(WSCloseCode.POLICY_VIOLATION, error.message)
         except ConnectionError:
-            self.end(CLOSE_GOING_AWAY, "the client is gone")
+            self.end(WSCloseCode.GOING_AWAY, "the client is gone")
         except (Unavailable, TimeoutError) as error:
             log.debug("stream_not_kept_alive", reason=str(error))
 
@@ -108,7 +107,7 @@ class EventStream:
             return
         except Exception:
             log.exception("stream_crashed")
-            self.end(CLOSE_INTERNAL, "something went wrong on our side: reconnect")
+            self.end(WSCloseCode.INTERNAL_ERROR, "something went wrong on our side: reconnect")
 
     async def _send(self, frame: Frame, sequence: str) -> None:
         if self._told_all:
@@ -116,20 +115,14 @@ class EventStream:
         await self._put(event_text(frame, sequence))
         if frame.type in LAST_TYPES:
             self._told_all = True
-            self.end(1000, "the play has ended")
+            self.end(WSCloseCode.OK, "the play has ended")
 
     async def _put(self, text: bytes) -> None:
         async with self._writing:
             self._writing_since_s = self._clock.monotonic_s()
             await self._response.write(text)
 
-    async def _close(self, request: web.BaseRequest) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_S_MAX):
-                if self._ended.done():
-                    await self._response.write(comment_text(self._ended.result().reason))
-                await self._response.write_eof()
-        except (TimeoutError, ConnectionError):
-            # A client that reads nothing does not read that either.
-            if request.transport is not None:
-                request.transport.abort()
+    async def _close(self) -> None:
+        if self._ended.done():
+            await self._response.write(comment_text(self._ended.result().reason))
+        await self._response.write_eof()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from libs.common import codec
 from libs.common.errors import HeadraceError, Invalid
@@ -17,15 +17,11 @@ from libs.common.messages.channel import Channel, ChannelRoute
 from services.gateway import problems
 from services.gateway.channels import request_args
 from services.gateway.channels.invocation import Invocation, frame_answer, http_answer
+from services.gateway.closing import CLOSE_S_MAX, close_or_cut
 
 # A client that answers no ping for so long is gone.
 HEARTBEAT_S = 15.0
-CLOSE_S_MAX = 5.0
 FRAMES_WAITING_MAX = 64
-# https://www.iana.org/assignments/websocket/websocket.xhtml
-CLOSE_GOING_AWAY = 1001
-CLOSE_UNSUPPORTED = 1003
-CLOSE_TRY_AGAIN = 1013
 _ENDS = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}
 
 # Takes note of a frame that was answered: its status, the plays, and the seconds that it took.
@@ -69,20 +65,23 @@ class ChannelSocket:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         code, reason = next(iter(done)).result()
-        await _close(request, connection, code, reason)
+        await close_or_cut(request, connection.close(code=code, message=reason.encode()))
         return connection
 
     async def _read(self, connection: web.WebSocketResponse) -> tuple[int, str]:
         while True:
             message: WSMessage = await connection.receive()
             if message.type in _ENDS:
-                return 1000, ""
+                return WSCloseCode.OK, ""
             if message.type != WSMsgType.TEXT:
-                return CLOSE_UNSUPPORTED, "a channel takes text frames"
+                return WSCloseCode.UNSUPPORTED_DATA, "a channel takes text frames"
             try:
                 self._waiting.put_nowait(message.data)
             except asyncio.QueueFull:
-                return CLOSE_TRY_AGAIN, f"more than {FRAMES_WAITING_MAX} frames wait for their answer"
+                return (
+                    WSCloseCode.TRY_AGAIN_LATER,
+                    f"more than {FRAMES_WAITING_MAX} frames wait for their answer",
+                )
 
     async def _answer(self, connection: web.WebSocketResponse) -> tuple[int, str]:
         while True:
@@ -91,7 +90,7 @@ class ChannelSocket:
             try:
                 await connection.send_str(codec.encode(answer).decode())
             except ConnectionError:
-                return 1000, ""
+                return WSCloseCode.OK, ""
 
     async def _answered(self, text: str) -> Any:
         began_s, status = time.perf_counter(), 200
@@ -109,14 +108,4 @@ class ChannelSocket:
 
     async def _told_to_go(self) -> tuple[int, str]:
         await self._over.wait()
-        return CLOSE_GOING_AWAY, "the channel was changed or closed"
-
-
-async def _close(request: web.BaseRequest, connection: web.WebSocketResponse, code: int, reason: str) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_S_MAX):
-            await connection.close(code=code, message=reason.encode())
-    except (TimeoutError, ConnectionError):
-        # A client that reads nothing does not read that either.
-        if request.transport is not None:
-            request.transport.abort()
+        return WSCloseCode.GOING_AWAY, "the channel was changed or closed"

@@ -12,7 +12,6 @@ from services.gateway.operations import Parameter, text
 from services.gateway.origin import Wished
 from services.gateway.origin import wishing as wished
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, shown
 from services.gateway.store import Answer
 
@@ -66,7 +65,7 @@ async def view_of(parts: Parts, call: Call, app_id: str) -> AppView:
     if not ids.is_id(app_id) or (caller.app_id and caller.app_id != app_id):
         raise NotFound(f"there is no app {shown(app_id)}")
     query = GetApp(**asking(call), app_id=app_id, role_id=caller.app_role_id)
-    answer = await parts.store.ask("app", query, header=call.request.headers.get(HEADER))
+    answer = await parts.store.ask("app", query, call)
     return answer.decode(AppView)
 
 

@@ -19,7 +19,6 @@ from services.gateway.flow_like.app_access import asking, member_view, wishing
 from services.gateway.flow_like.moments import moment_of
 from services.gateway.operations import operation
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -79,7 +78,7 @@ class AppKeyRoutes:
         """List an app's keys, oldest first."""
         app_id = await self._administered(call)
         wish = ListAppKeys(**asking(call), app_id=app_id, span=slices.span_of(call.request.query))
-        answer = await self._parts.store.ask("app", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("app", wish, call)
         rows = answer.decode(_Rows)
         shown = [
             whole_seconds(ShownAppKey(**{name: getattr(row, name) for name in ShownAppKey.__struct_fields__}))

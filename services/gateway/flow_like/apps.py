@@ -47,7 +47,6 @@ from services.gateway.flow_like.app_shapes import (
 from services.gateway.flow_like.hub import Hub
 from services.gateway.operations import Answer, operation
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -112,7 +111,7 @@ class AppRoutes:
         call.caller.must_reach(PROJECTS)
         span = slices.span_of(call.request.query, default=APPS_LIMIT_DEFAULT)
         wish = ListApps(**asking(call), span=span)
-        answer = await self._parts.store.ask("app", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("app", wish, call)
         rows, language = answer.decode(_Rows), language_of(call)
         shown = [pair(view, language) for view in rows.data]
         return reply(shown, headers={**answer.headers, **slices.total(rows.total)})

@@ -16,7 +16,6 @@ from services.gateway.operations import operation
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
 from services.gateway.pats import PREFIX
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -77,7 +76,7 @@ class PatRoutes:
             user_id=call.caller.user_id,
             span=slices.span_of(call.request.query),
         )
-        answer = await self._parts.store.ask("pat", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("pat", wish, call)
         rows = answer.decode(_Rows)
         shown = [
             whole_seconds(ShownPat(**{name: getattr(row, name) for name in ShownPat.__struct_fields__}))

@@ -17,7 +17,6 @@ from services.gateway.flow_like.app_shapes import PublicationObject, publication
 from services.gateway.flow_like.people import is_platform_admin
 from services.gateway.operations import choice, operation
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 STATUSES = ("PENDING", "ON_HOLD", "ACCEPTED", "REJECTED")
@@ -61,7 +60,7 @@ class PublicationRoutes:
         wish = ListPublications(
             **asking(call), status=paging.choice(query, "status", STATUSES), span=slices.span_of(query)
         )
-        answer = await self._parts.store.ask("app", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("app", wish, call)
         rows = answer.decode(_Rows)
         shown = [publication_row(row) for row in rows.data]
         return reply(shown, headers={**answer.headers, **slices.total(rows.total)})

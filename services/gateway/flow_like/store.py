@@ -35,7 +35,6 @@ from services.gateway.flow_like.app_shapes import AppObject, ItemObject, Pair, a
 from services.gateway.flow_like.hub import Hub
 from services.gateway.operations import choice, number, operation, text
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 REVIEWS_SHOWN = 10
@@ -116,7 +115,7 @@ class StoreRoutes:
             sort=_sort(call),
             span=slices.span_of(query),
         )
-        answer = await self._parts.store.ask("app", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("app", wish, call)
         rows = answer.decode(_Rows)
         shown = [pair(view, language_of(call)) for view in rows.data]
         return reply(shown, headers={**answer.headers, **slices.total(rows.total)})
@@ -126,9 +125,7 @@ class StoreRoutes:
         """Return a listed app, with its newest reviews."""
         await self._admitted(call)
         item_id = _id(call)
-        answer = await self._parts.store.ask(
-            "app", GetItem(**asking(call), app_id=item_id), header=call.request.headers.get(HEADER)
-        )
+        answer = await self._parts.store.ask("app", GetItem(**asking(call), app_id=item_id), call)
         reviews, _ = await self._reviewed(call, item_id, Span(limit=REVIEWS_SHOWN))
         return reply(item_object(answer.decode(AppView), language_of(call), reviews), headers=answer.headers)
 
@@ -189,7 +186,7 @@ class StoreRoutes:
 
     async def _reviewed(self, call: Call, item_id: str, span: Span) -> tuple[list[ReviewView], int]:
         wish = ListReviews(**asking(call), app_id=item_id, span=span)
-        answer = await self._parts.store.ask("app", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("app", wish, call)
         rows = answer.decode(_Reviews)
         return rows.data, rows.total
 

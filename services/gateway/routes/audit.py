@@ -8,7 +8,6 @@ from services.gateway import paging
 from services.gateway.answers import reply, whole_seconds
 from services.gateway.operations import moment, operation, text
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -53,7 +52,7 @@ class AuditRoutes:
             from_at=paging.moment(query, "from"),
             to_at=paging.moment_after(query, "to"),
         )
-        answer = await self._parts.store.ask("audit", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("audit", wish, call)
         rows = answer.decode(_Rows)
         data = [whole_seconds(record) for record in rows.data]
         return reply(paging.envelope(data, total=rows.total, page=page), headers=answer.headers)

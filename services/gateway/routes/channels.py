@@ -29,7 +29,6 @@ from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import choice, operation, switch
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
@@ -91,7 +90,7 @@ class ChannelRoutes:
             kind="websocket" if kind == "ws" else kind,
             enabled=paging.switch(query, "enabled"),
         )
-        answer = await self._parts.store.ask("channel", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("channel", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(row) for row in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -146,7 +145,7 @@ class ChannelRoutes:
             channel_id=_channel_id(call),
             since=self._parts.clock.now() - timedelta(days=REQUEST_DAYS_MAX),
         )
-        answer = await self._parts.store.ask("channel", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("channel", wish, call)
         rows = answer.decode(_RequestRows)
         envelope = paging.envelope([whole_seconds(row) for row in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -215,7 +214,7 @@ class ChannelRoutes:
 
     async def _channel(self, call: Call) -> tuple[ChannelView, Answer]:
         wish = GetChannel(company_id=call.caller.company_id, channel_id=_channel_id(call))
-        answer = await self._parts.store.ask("channel", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("channel", wish, call)
         return _shown(answer), answer
 
 

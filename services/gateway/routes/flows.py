@@ -8,11 +8,9 @@ from libs.common.messages import flow as m
 from libs.common.messages.query import GetFlow, ListFlows
 from services.gateway import bodies, paging
 from services.gateway.answers import Deleted, FlowDetail, FlowSummary, FlowWritten, reply, whole_seconds
-from services.gateway.definitions import Definition
 from services.gateway.operations import operation, switch, text
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 from services.gateway.store import Answer
 
@@ -60,7 +58,7 @@ class FlowRoutes:
             enabled=paging.switch(query, "enabled"),
             group_id=paging.text(query, "groupId"),
         )
-        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("flow", wish, call)
         rows = answer.decode(_FlowRows)
         envelope = paging.envelope([whole_seconds(flow) for flow in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -82,11 +80,9 @@ class FlowRoutes:
     @operation(FlowDetail)
     async def _get(self, call: Call) -> web.Response:
         """Return one flow with its layers."""
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         wish = GetFlow(company_id=call.caller.company_id, flow_id=flow.id)
-        return self._detail(
-            await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
-        )
+        return self._detail(await self._parts.store.ask("flow", wish, call))
 
     @operation(FlowWritten, body=_fields, refusals=(409,))
     async def _update(self, call: Call) -> web.Response:
@@ -95,7 +91,7 @@ class FlowRoutes:
         Fields that are not named stay as they are; one that is named replaces the whole field.
         """
         fields = await bodies.read(call.request, _fields)
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         command = m.UpdateFlow(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
@@ -109,16 +105,13 @@ class FlowRoutes:
 
         Its plays stay readable.
         """
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         command = m.DeleteFlow(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
         )
         await self._parts.store.tell(command)
         return reply(Deleted(id=flow.id))
-
-    async def _find(self, call: Call) -> Definition:
-        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
 
     def _detail(self, answer: Answer) -> web.Response:
         return reply(whole_seconds(answer.decode(FlowDetail)), headers=answer.headers)

@@ -19,7 +19,6 @@ from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import operation
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 
 
@@ -52,7 +51,7 @@ class GroupRoutes:
         """List groups."""
         page = paging.page_of(call.request.query)
         wish = ListGroups(company_id=call.caller.company_id, page=page)
-        answer = await self._parts.store.ask("group", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("group", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(group) for group in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -73,7 +72,7 @@ class GroupRoutes:
     async def _get(self, call: Call) -> web.Response:
         """Return one group."""
         wish = GetGroup(company_id=call.caller.company_id, group_id=_group_id(call))
-        answer = await self._parts.store.ask("group", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("group", wish, call)
         return reply(whole_seconds(answer.decode(GroupView)), headers=answer.headers)
 
     @operation(GroupView, body=_fields, refusals=(409,))

@@ -13,7 +13,6 @@ from services.gateway.answers import reply, whole_seconds
 from services.gateway.operations import operation
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -75,7 +74,7 @@ class KeyRoutes:
             page=page,
             user_id=None if "administer" in call.caller.permissions else call.caller.user_id,
         )
-        answer = await self._parts.store.ask("key", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("key", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(key) for key in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)

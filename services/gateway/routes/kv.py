@@ -25,7 +25,6 @@ from services.gateway.answers import Deleted, reply, whole_seconds
 from services.gateway.operations import Answer, choice, operation, text
 from services.gateway.origin import Wished, wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 
 
@@ -117,7 +116,7 @@ class KvRoutes:
             scope_key=paging.text(query, "scopeKey"),
             prefix=paging.text(query, "prefix"),
         )
-        answer = await self._parts.store.ask("kv", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("kv", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(entry) for entry in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -126,7 +125,7 @@ class KvRoutes:
     async def _get(self, call: Call) -> web.Response:
         """Return one KV entry."""
         wish = GetKv(company_id=call.caller.company_id, entry_id=_entry_id(call))
-        answer = await self._parts.store.ask("kv", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("kv", wish, call)
         return reply(whole_seconds(answer.decode(KvView)), headers=answer.headers)
 
     @operation(KvView, also=(Answer(201, KvView, "A new entry"),), body=_set_fields, refusals=(409,))

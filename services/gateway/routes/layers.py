@@ -9,11 +9,9 @@ from libs.common.messages import flow as m
 from libs.common.messages.query import GetFlow
 from services.gateway import bodies
 from services.gateway.answers import Deleted, FlowDetail, FlowWritten, LayerWritten, reply
-from services.gateway.definitions import Definition
 from services.gateway.operations import operation
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
@@ -52,7 +50,7 @@ class LayerRoutes:
     async def _add(self, call: Call) -> web.Response:
         """Add a layer to a flow."""
         fields = await bodies.read(call.request, _fields)
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         command = m.AddLayer(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
@@ -68,7 +66,7 @@ class LayerRoutes:
         Fields that are not named stay as they are; one that is named replaces the whole field.
         """
         fields = await bodies.read(call.request, _fields)
-        flow, layer_id = await self._find(call), _layer_id(call)
+        flow, layer_id = await self._parts.definitions.named(call), _layer_id(call)
         command = m.UpdateLayer(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
@@ -80,7 +78,7 @@ class LayerRoutes:
     @operation(Deleted)
     async def _delete(self, call: Call) -> web.Response:
         """Remove a layer from its flow."""
-        flow, layer_id = await self._find(call), _layer_id(call)
+        flow, layer_id = await self._parts.definitions.named(call), _layer_id(call)
         command = m.DeleteLayer(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
@@ -90,12 +88,9 @@ class LayerRoutes:
         return reply(Deleted(id=layer_id))
 
     async def _flow(self, call: Call) -> Answer:
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         wish = GetFlow(company_id=call.caller.company_id, flow_id=flow.id)
-        return await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
-
-    async def _find(self, call: Call) -> Definition:
-        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+        return await self._parts.store.ask("flow", wish, call)
 
 
 def _layer_id(call: Call) -> str:

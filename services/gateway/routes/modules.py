@@ -8,7 +8,6 @@ from services.gateway import paging
 from services.gateway.answers import reply
 from services.gateway.operations import operation
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 
 
@@ -35,7 +34,7 @@ class ModuleRoutes:
         """List the modules that executors know, by name."""
         page = paging.page_of(call.request.query)
         wish = ListModules(company_id=call.caller.company_id, page=page)
-        answer = await self._parts.store.ask("module", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("module", wish, call)
         rows = answer.decode(_Rows)
         return reply(paging.envelope(rows.data, total=rows.total, page=page), headers=answer.headers)
 
@@ -43,5 +42,5 @@ class ModuleRoutes:
     async def _get(self, call: Call) -> web.Response:
         """Return one module."""
         wish = GetModule(company_id=call.caller.company_id, app_id=call.parameters[0])
-        answer = await self._parts.store.ask("module", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("module", wish, call)
         return reply(answer.decode(ModuleInfo), headers=answer.headers)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import msgspec
 from aiohttp import web
 
-from libs.common import codec, ids, subjects, trace
+from libs.common import codec, ids, subjects
 from libs.common.errors import Invalid, Refused, Unavailable
 from libs.common.messages import play as m
 from libs.common.messages.origin import Origin
@@ -16,11 +16,11 @@ from services.gateway.live import Waiter
 from services.gateway.operations import Answer, operation
 from services.gateway.origin import origin_of
 from services.gateway.parts import Parts
-from services.gateway.play_commands import APPEND_DEADLINE_S, PlayCommands, Told, note_of, shows
+from services.gateway.play_commands import PlayCommands, Told, note_of, shows
 from services.gateway.play_story import Story
 from services.gateway.plays import Place
 from services.gateway.positions import HEADER
-from services.gateway.routes.run import KEY_CHARS_MAX
+from services.gateway.routes.run import KEY_CHARS_MAX, SAFE_AGAIN
 from services.gateway.routing import Call, Route, shown
 
 HELD = "ON_HOLD"
@@ -189,19 +189,7 @@ class PlayControlRoutes:
             seen = await self._parts.live.last(key)
             state = "RUN" if seen is None else seen.state
             return self._replayed(key, replay_of, known.sequence, status=200, state=state)
-        command_id = f"start-{key.play_id}"
-        context = codec.Context(
-            source=codec.source_of(key.company_id, key.flow_id),
-            subject=key.play_id,
-            correlation_id=key.play_id,
-            traceparent=trace.current_traceparent(),
-        )
-        body = await self._parts.payloads.encode_message(
-            command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
-        )
-        appended = await self._parts.bus.append(
-            key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
-        )
+        appended = await self._parts.starts.append(key, command, advice=SAFE_AGAIN)
         seen = await self._parts.lines.first(key, first)
         state, sequence = ("RUN", appended.sequence) if seen is None else (seen.state, seen.sequence)
         return self._replayed(

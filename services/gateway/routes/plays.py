@@ -18,7 +18,6 @@ from services.gateway.parts import Parts
 from services.gateway.play_commands import PlayCommands, Told, is_end, note_of, play_id_of
 from services.gateway.play_story import Pending
 from services.gateway.plays import end_in
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 
@@ -80,7 +79,7 @@ class PlayRoutes:
     @operation(PlayView, page=True, query=FILTERS)
     async def _list_of_flow(self, call: Call) -> web.Response:
         """List the plays of a flow, newest first."""
-        flow = await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
+        flow = await self._parts.definitions.named(call)
         return await self._rows(call, flow.id)
 
     @operation(
@@ -106,7 +105,7 @@ class PlayRoutes:
             from_at=paging.moment(query, "from"),
             to_at=paging.moment_after(query, "to"),
         )
-        answer = await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("play", wish, call)
         rows = answer.decode(_PlayRows)
         envelope = paging.envelope([whole_seconds(play) for play in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -144,7 +143,7 @@ class PlayRoutes:
         return reply([whole_seconds(layer) for layer in rows.data], headers=headers)
 
     async def _ask(self, call: Call, wish: Query) -> Answer:
-        return await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
+        return await self._parts.store.ask("play", wish, call)
 
     @operation(PlayCancelled, refusals=(409,))
     async def _cancel(self, call: Call) -> web.Response:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from libs.common import codec, ids, subjects, trace
-from libs.common.errors import Invalid, NotFound, Refused, Unavailable
+from libs.common import ids, subjects
+from libs.common.errors import Invalid, NotFound, Refused
 from libs.common.messages.play import TERMINAL, PlayCompleted, PlayFailed, StartPlay
 from libs.common.messages.query import GetPlay
 from libs.common.messages.views import PlayView
@@ -24,8 +24,8 @@ from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route
 from services.gateway.waiting import WAIT_S_MAX, wait_s_of
 
-APPEND_DEADLINE_S = 5.0
 KEY_CHARS_MAX = 255
+SAFE_AGAIN = ". Trying again is safe with an idempotencyKey"
 ACCEPTED = "RUN"
 SECONDS = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
 WAIT = (
@@ -84,7 +84,7 @@ class RunRoutes:
         parts, caller = self._parts, call.caller
         wait_s = wait_s_of(call.request)
         fields = await bodies.read(call.request, _fields, optional=True)
-        flow = await parts.definitions.find(caller.company_id, call.parameters[0])
+        flow = await parts.definitions.named(call)
         given = fields.idempotency_key or call.request.headers.get(IDEMPOTENCY_KEY) or ""
         if len(given) > KEY_CHARS_MAX:
             raise Invalid(f"idempotencyKey: expected at most {KEY_CHARS_MAX} characters")
@@ -117,26 +117,7 @@ class RunRoutes:
                     each.close()
 
     async def _start(self, key: subjects.PlayKey, command: StartPlay) -> _Started:
-        command_id = f"start-{key.play_id}"
-        context = codec.Context(
-            source=codec.source_of(key.company_id, key.flow_id),
-            subject=key.play_id,
-            correlation_id=key.play_id,
-            traceparent=trace.current_traceparent(),
-        )
-        try:
-            body = await self._parts.payloads.encode_message(
-                command, id=command_id, context=context, deadline_s=APPEND_DEADLINE_S
-            )
-            appended = await self._parts.bus.append(
-                key.command("start"), body, id=command_id, deadline_s=APPEND_DEADLINE_S
-            )
-        except Unavailable as error:
-            raise Unavailable(
-                f"the log did not confirm play {key.play_id} in time; it may start all the same. "
-                "Trying again is safe with an idempotencyKey"
-            ) from error
-        self._parts.positions.note(key.company_id, subjects.plays_stream(key.shard), appended.sequence)
+        appended = await self._parts.starts.append(key, command, advice=SAFE_AGAIN)
         if appended.duplicate:
             known = await self._known(key)
             if known is not None:
@@ -148,7 +129,7 @@ class RunRoutes:
         seen = await self._parts.lines.first(key, first)
         if seen is None:
             return known
-        self._parts.positions.note(key.company_id, subjects.plays_stream(key.shard), seen.sequence)
+        self._parts.starts.note(key, seen.sequence)
         return _Started(known.at, seen.sequence, seen.state)
 
     async def _known(self, key: subjects.PlayKey) -> _Started | None:
@@ -171,7 +152,7 @@ class RunRoutes:
         if waiter is not None:
             seen = await self._seen(key, known, waiter, wait_s)
             if seen is not None:
-                self._parts.positions.note(key.company_id, stream, seen.sequence)
+                self._parts.starts.note(key, seen.sequence)
                 ended = await self._ended(key, known, seen)
                 if ended is not None:
                     headers = {HEADER: f"{stream}={seen.sequence}", "Preference-Applied": f"wait={wait_s:g}"}

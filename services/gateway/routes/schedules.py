@@ -117,7 +117,7 @@ class ScheduleRoutes:
             flow_id=await self._flow_asked_for(call),
             enabled=paging.switch(query, "enabled"),
         )
-        answer = await self._parts.store.ask("schedule", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("schedule", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(row) for row in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -126,7 +126,7 @@ class ScheduleRoutes:
     async def _get(self, call: Call) -> web.Response:
         """Return one schedule."""
         wish = GetSchedule(company_id=call.caller.company_id, schedule_id=_id(call))
-        answer = await self._parts.store.ask("schedule", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("schedule", wish, call)
         return reply(whole_seconds(answer.decode(ScheduleView)), headers=answer.headers)
 
     @operation(PlayView, page=True)
@@ -135,7 +135,7 @@ class ScheduleRoutes:
         await self._get(call)
         page = paging.page_of(call.request.query)
         wish = ListPlays(company_id=call.caller.company_id, page=page, schedule_id=_id(call))
-        answer = await self._parts.store.ask("play", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("play", wish, call)
         rows = answer.decode(_PlayRows)
         envelope = paging.envelope([whole_seconds(play) for play in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -148,7 +148,7 @@ class ScheduleRoutes:
         page = paging.page_of(call.request.query)
         flow_id = await self._flow_asked_for(call)
         wish = ListTimers(company_id=call.caller.company_id, page=page, flow_id=flow_id)
-        answer = await self._parts.store.ask("schedule", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("schedule", wish, call)
         rows = answer.decode(_TimerRows)
         envelope = paging.envelope([whole_seconds(row) for row in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)

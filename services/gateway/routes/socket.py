@@ -5,12 +5,13 @@ from aiohttp import web
 from libs.common import ids
 from libs.common.errors import Forbidden, Invalid, NotFound, Unavailable
 from services.gateway import paging
+from services.gateway.closing import CLOSE_S_MAX
 from services.gateway.cors import Origins
 from services.gateway.following import Wish, parse_since
 from services.gateway.operations import operation, text
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route, shown
-from services.gateway.sockets import CLOSE_S_MAX, Socket
+from services.gateway.sockets import Socket
 
 # What clients say is ignored; more than this ends the connection.
 CLIENT_MESSAGE_BYTES_MAX = 65_536

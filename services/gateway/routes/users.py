@@ -24,7 +24,6 @@ from services.gateway.answers import reply, whole_seconds
 from services.gateway.operations import choice, operation, switch
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 from services.gateway.store import Answer
 from services.gateway.throttle import LoginThrottle
@@ -115,7 +114,7 @@ class UserRoutes:
             role=paging.choice(query, "role", ROLES),
             disabled=paging.switch(query, "disabled"),
         )
-        answer = await self._parts.store.ask("user", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("user", wish, call)
         rows = answer.decode(_Rows)
         envelope = paging.envelope([whole_seconds(user) for user in rows.data], total=rows.total, page=page)
         return reply(envelope, headers=answer.headers)
@@ -143,7 +142,7 @@ class UserRoutes:
     async def _get(self, call: Call) -> web.Response:
         """Return one user."""
         wish = GetUser(company_id=call.caller.company_id, user_id=_user_id(call))
-        answer = await self._parts.store.ask("user", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("user", wish, call)
         return reply(whole_seconds(answer.decode(UserView)), headers=answer.headers)
 
     @operation(UserView, body=_fields, refusals=(409,))

@@ -14,11 +14,9 @@ from libs.common.messages.version import (
 )
 from services.gateway import paging
 from services.gateway.answers import FlowDetail, FlowWritten, reply, whole_seconds
-from services.gateway.definitions import Definition
 from services.gateway.operations import number, operation
 from services.gateway.origin import wishing
 from services.gateway.parts import Parts
-from services.gateway.positions import HEADER
 from services.gateway.routing import Call, Route, shown
 
 VERSION_MAX = 2**31 - 1
@@ -56,9 +54,9 @@ class VersionRoutes:
     async def _list(self, call: Call) -> web.Response:
         """List the versions of a flow."""
         page = paging.page_of(call.request.query)
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         wish = ListFlowVersions(company_id=call.caller.company_id, flow_id=flow.id, page=page)
-        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("flow", wish, call)
         rows = answer.decode(_Rows)
         data = [whole_seconds(version) for version in rows.data]
         return reply(paging.envelope(data, total=rows.total, page=page), headers=answer.headers)
@@ -66,9 +64,9 @@ class VersionRoutes:
     @operation(FlowDetail)
     async def _get(self, call: Call) -> web.Response:
         """Return a flow as it was in one version."""
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         wish = GetFlowVersion(company_id=call.caller.company_id, flow_id=flow.id, version=_version(call))
-        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("flow", wish, call)
         return reply(whole_seconds(answer.decode(FlowDetail)), headers=answer.headers)
 
     @operation(
@@ -83,11 +81,11 @@ class VersionRoutes:
         query = call.request.query
         wish = DiffFlowVersions(
             company_id=call.caller.company_id,
-            flow_id=(await self._find(call)).id,
+            flow_id=(await self._parts.definitions.named(call)).id,
             from_version=_number("from", paging.text(query, "from")),
             to_version=_number("to", paging.text(query, "to")),
         )
-        answer = await self._parts.store.ask("flow", wish, header=call.request.headers.get(HEADER))
+        answer = await self._parts.store.ask("flow", wish, call)
         return reply(answer.decode(Diff), headers=answer.headers)
 
     @operation(FlowWritten, refusals=(409,))
@@ -96,7 +94,7 @@ class VersionRoutes:
 
         That is a new version; nothing of the history is lost.
         """
-        flow = await self._find(call)
+        flow = await self._parts.definitions.named(call)
         command = RestoreFlow(
             **wishing(call, self._parts.clock),
             flow_id=flow.id,
@@ -104,9 +102,6 @@ class VersionRoutes:
         )
         answer = await self._parts.store.tell(command)
         return reply(whole_seconds(answer.decode(FlowWritten)), headers=answer.headers)
-
-    async def _find(self, call: Call) -> Definition:
-        return await self._parts.definitions.find(call.caller.company_id, call.parameters[0])
 
 
 def _version(call: Call) -> int:

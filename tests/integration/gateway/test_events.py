@@ -8,7 +8,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.messages import play as m
-from services.gateway import feeds, following, streams
+from services.gateway import closing, feeds, following, streams
 from services.gateway.app import App
 from tests.e2e.api import Api, Event, Events
 from tests.integration.gateway.conftest import LAYER, NOW, SECRET, Log, started, whole
@@ -148,7 +148,7 @@ async def test_a_client_that_reads_nothing_is_sent_away(
     gateway: App, api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "SOCKET_BUFFER_FRAMES_MAX", 20)
-    monkeypatch.setattr(streams, "CLOSE_S_MAX", 0.2)
+    monkeypatch.setattr(closing, "CLOSE_S_MAX", 0.2)
     play_id = ids.new_id()
     await log.commit(play_id, "RUN", started())
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1_024)

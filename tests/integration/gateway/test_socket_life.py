@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from services.gateway import feeds, following, sockets
+from services.gateway import closing, feeds, following, sockets
 from services.gateway.app import App
 from tests.e2e.api import Api, Frames
 from tests.fixtures.nats import NatsServer
@@ -67,7 +67,7 @@ async def test_a_client_that_reads_nothing_ends_and_the_others_do_not_notice(
     gateway: App, api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "SOCKET_BUFFER_FRAMES_MAX", 50)
-    monkeypatch.setattr(sockets, "CLOSE_S_MAX", 0.2)
+    monkeypatch.setattr(closing, "CLOSE_S_MAX", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1_024)
     writer.write(
         f"GET /api/ws HTTP/1.1\r\nHost: a\r\nCookie: sid={SECRET}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
