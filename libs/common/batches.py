@@ -1,53 +1,27 @@
-"""Group commit: appends that come while one is under way share the next atomic batch, and so one fsync (design D2).
+"""Groups of writes that are stored all or none; those that come while one is under way share the next fsync (D2).
 
-Each group of writes holds or fails on its own: when a batch is refused, its halves are tried apart, down to the group
-that does not hold. While nothing else is under way a group goes out at once.
+Each group holds or fails on its own: when a batch is refused, its halves are tried apart, down to the group that does
+not hold. While nothing else is under way a group goes out at once. `group` can send one by one instead, and retry; a
+group of writes cannot be taken apart, and whether an unknown one was stored only its writer can tell.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-import structlog
 
-from libs.common import ids
+from libs.common.atomic import Write, send_batch
 from libs.common.bus import CODES_CONFLICT, Bus
 from libs.common.errors import Conflict, HeadraceError, Unavailable
 
 # The server takes 1,000 (ADR-50 of NATS).
 BATCH_MESSAGES_MAX = 900
-BATCH_TIMEOUT_S = 5.0
 CODE_DUPLICATE = 10201
-
-log = structlog.get_logger(__name__)
-
-
-class Write(NamedTuple):
-    """One message of a group."""
-
-    subject: str
-    data: bytes
-    headers: Mapping[str, str]
-
-
-class _ApiError(msgspec.Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-class _BatchAck(msgspec.Struct):
-    seq: int = 0
-    count: int = 0
-    error: _ApiError | None = None
 
 
 class _Group(NamedTuple):
     writes: tuple[Write, ...]
     done: "asyncio.Future[int]"
-
-
-_decode = msgspec.json.Decoder(_BatchAck).decode
 
 
 class Batches:
@@ -104,22 +78,12 @@ class Batches:
             sequence += len(group.writes)
 
     async def _publish(self, writes: list[Write]) -> int:
-        batch = ids.commit_id()
-        for number, write in enumerate(writes[:-1], start=1):
-            await self._bus.publish(write.subject, write.data, headers=_headers(batch, number, write))
-        last = writes[-1]
-        headers = {**_headers(batch, len(writes), last), "Nats-Batch-Commit": "1"}
-        message = await self._bus.request(last.subject, last.data, headers=headers, timeout_s=BATCH_TIMEOUT_S)
-        ack = _decode(message.data)
+        ack = await send_batch(self._bus, writes)
         if ack.error is None:
             return ack.seq - len(writes) + 1
         if ack.error.err_code in CODES_CONFLICT or ack.error.err_code == CODE_DUPLICATE:
             raise Conflict(ack.error.description)
         raise Unavailable(f"{ack.error.description} ({ack.error.err_code})")
-
-
-def _headers(batch: str, number: int, write: Write) -> dict[str, Any]:
-    return {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number), **write.headers}
 
 
 def _fail(groups: list[_Group], error: HeadraceError) -> None:

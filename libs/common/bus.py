@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from libs.common import ids
+from libs.common.atomic import ApiError
 from libs.common.connection import REQUEST_TIMEOUT_S, Connection, Subscription
 from libs.common.errors import Conflict, TooLarge, Unavailable
 from libs.common.group import Appended, GroupCommit
@@ -50,17 +51,11 @@ class Expected(NamedTuple):
     sequence: int
 
 
-class _ApiError(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
 class _PubAck(msgspec.Struct):
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
-    error: _ApiError | None = None
+    error: ApiError | None = None
 
 
 class _StoredMessage(msgspec.Struct):
@@ -72,7 +67,7 @@ class _StoredMessage(msgspec.Struct):
 
 class _MessageGet(msgspec.Struct):
     message: _StoredMessage | None = None
-    error: _ApiError | None = None
+    error: ApiError | None = None
 
 
 def _stored(message: Message) -> Stored:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from libs.common import ids
+from libs.common.atomic import Write, send_batch
 from libs.common.connection import Connection
 from libs.common.errors import HeadraceError
 
@@ -22,7 +22,6 @@ ALONE_MAX = 8
 BATCH_MIN = 12
 BATCH_MAX = 64
 BATCH_BYTES_MAX = 2_097_152
-BATCH_TIMEOUT_S = 5.0
 LOCK = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 log = structlog.get_logger(__name__)
@@ -36,20 +35,11 @@ class Appended(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    subject: str
-    data: bytes
-    headers: Mapping[str, str]
+    write: Write
     done: "asyncio.Future[Appended]"
 
 
-class _BatchAck(msgspec.Struct):
-    seq: int = 0
-    count: int = 0
-    error: msgspec.Raw = msgspec.Raw()
-
-
 Alone = Callable[[str, bytes, Mapping[str, str]], Awaitable[Appended]]
-_decode_ack = msgspec.json.Decoder(_BatchAck).decode
 
 
 class GroupCommit:
@@ -73,7 +63,7 @@ class GroupCommit:
                 self._under_way -= 1
                 self._pump()
         done: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Entry(subject, data, headers, done))
+        self._queue.append(_Entry(Write(subject, data, headers), done))
         self._pump()
         return await done
 
@@ -98,7 +88,7 @@ class GroupCommit:
         claimed: set[str] = set()
         size = 0
         while self._queue and len(entries) < BATCH_MAX and size < BATCH_BYTES_MAX:
-            lock = self._queue[0].headers.get(LOCK, "")
+            lock = self._queue[0].write.headers.get(LOCK, "")
             if lock in claimed:
                 # Within one batch the server holds an expectation with a wildcard against what was stored before
                 # it: two commits of one play would both be taken (tried on 2.15.1). The second one waits.
@@ -106,12 +96,12 @@ class GroupCommit:
             if lock:
                 claimed.add(lock)
             entries.append(self._queue.popleft())
-            size += len(entries[-1].data)
+            size += len(entries[-1].write.data)
         return entries
 
     async def _send_alone(self, entry: _Entry) -> None:
         try:
-            place = await self._alone(entry.subject, entry.data, entry.headers)
+            place = await self._alone(*entry.write)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this append
             if not entry.done.done():
                 entry.done.set_exception(error)
@@ -140,26 +130,12 @@ class GroupCommit:
 
     async def _store(self, entries: list[_Entry]) -> int | None:
         """Send a batch; return the place of its first message, None when it was not stored or nobody knows."""
-        batch = {"Nats-Batch-Id": ids.commit_id()}
         try:
-            for number, entry in enumerate(entries[:-1], start=1):
-                headers = {**entry.headers, **batch, "Nats-Batch-Sequence": str(number)}
-                await self._connection.publish(entry.subject, entry.data, headers=headers)
-            last = entries[-1]
-            headers = {
-                **last.headers,
-                **batch,
-                "Nats-Batch-Sequence": str(len(entries)),
-                "Nats-Batch-Commit": "1",
-            }
-            answer = await self._connection.request(
-                last.subject, last.data, headers=headers, timeout_s=BATCH_TIMEOUT_S
-            )
-            ack = _decode_ack(answer.data)
+            ack = await send_batch(self._connection, [entry.write for entry in entries])
         except (HeadraceError, OSError, msgspec.DecodeError) as error:
             log.warning("batch_unknown", messages=len(entries), reason=str(error))
             return None
-        if ack.error or ack.count != len(entries):
-            log.debug("batch_refused", messages=len(entries), error=bytes(ack.error).decode())
+        if ack.error is not None or ack.count != len(entries):
+            log.debug("batch_refused", messages=len(entries), error=ack.error and ack.error.description)
             return None
         return ack.seq - ack.count + 1

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from libs.common import codec, subjects, trace
-from libs.common.batches import Batches, Write
+from libs.common.atomic import Write
+from libs.common.batches import Batches
 from libs.common.bus import Bus, Expected, Stored
 from libs.common.errors import Conflict, Unavailable
 from libs.common.ids import derived_id

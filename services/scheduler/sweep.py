@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from libs.common import metrics, rpc, subjects
 from libs.common.bus import Bus
 from libs.common.codec import Context, encode_message, source_of
-from libs.common.messages.play import CarryOverPlay, ReleasePlay, RevivePlay
+from libs.common.messages.play import CarryOverPlay, PlayCommand, ReleasePlay, RevivePlay
 from libs.common.messages.query import ListOverdueSchedules, ListStalePlays, OverdueSchedule, StalePlay
 from libs.common.subjects import ScheduleKey
 from services.scheduler.schedule_log import ScheduleLog, fire_id
@@ -27,13 +27,9 @@ async def sweep(bus: Bus, *, now: datetime, shards: int, stale_after_s: float = 
     """
     query = ListStalePlays(before=now - timedelta(seconds=stale_after_s), limit=SWEEP_PLAYS_MAX)
     stale = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
-    window = int(now.timestamp() // STALE_AFTER_S)
     for play in stale:
-        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
-        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
-        id = f"revive-{play.play_id}-{window}"
-        data = encode_message(RevivePlay(at=now), id=id, context=context)
-        await bus.append(key.command("revive"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+        id = f"revive-{play.play_id}-{int(now.timestamp() // STALE_AFTER_S)}"
+        await _tell(bus, play, "revive", RevivePlay(at=now), id=id, shards=shards)
         metrics.SWEPT.inc()
     return len(stale)
 
@@ -49,13 +45,9 @@ async def carry_over(bus: Bus, *, now: datetime, shards: int, log_days: float) -
     window_s = min(STALE_AFTER_S, silent.total_seconds() / 2)
     query = ListStalePlays(before=now - silent, limit=SWEEP_PLAYS_MAX, parked=True)
     parked = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
-    window = int(now.timestamp() // window_s)
     for play in parked:
-        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
-        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
-        id = f"carry-{play.play_id}-{window}"
-        data = encode_message(CarryOverPlay(at=now), id=id, context=context)
-        await bus.append(key.command("carry"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+        id = f"carry-{play.play_id}-{int(now.timestamp() // window_s)}"
+        await _tell(bus, play, "carry", CarryOverPlay(at=now), id=id, shards=shards)
         metrics.CARRIED.inc()
     return len(parked)
 
@@ -69,13 +61,9 @@ async def release(bus: Bus, *, now: datetime, shards: int) -> int:
     before = now - timedelta(seconds=IN_LINE_AFTER_S)
     query = ListStalePlays(before=before, limit=SWEEP_PLAYS_MAX, in_line=True)
     waiting = await rpc.ask(bus, subjects.query("play"), query, list[StalePlay])
-    window = int(now.timestamp() // IN_LINE_AFTER_S)
     for play in waiting:
-        key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
-        context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
-        id = f"release-{play.play_id}-sweep-{window}"
-        data = encode_message(ReleasePlay(at=now), id=id, context=context)
-        await bus.append(key.command("release"), data, id=id, deadline_s=APPEND_DEADLINE_S)
+        id = f"release-{play.play_id}-sweep-{int(now.timestamp() // IN_LINE_AFTER_S)}"
+        await _tell(bus, play, "release", ReleasePlay(at=now), id=id, shards=shards)
     return len(waiting)
 
 
@@ -98,3 +86,10 @@ async def remind(bus: Bus, schedules: ScheduleLog, *, now: datetime) -> int:
             await schedules.fire_now(known.schedule, wake_at, id=id)
             reminded += 1
     return reminded
+
+
+async def _tell(bus: Bus, play: StalePlay, verb: str, command: PlayCommand, *, id: str, shards: int) -> None:
+    key = subjects.play_key(play.company_id, play.flow_id, play.play_id, shards=shards)
+    context = Context(source=source_of(play.company_id, play.flow_id), subject=play.play_id)
+    data = encode_message(command, id=id, context=context)
+    await bus.append(key.command(verb), data, id=id, deadline_s=APPEND_DEADLINE_S)

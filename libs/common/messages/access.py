@@ -108,11 +108,6 @@ class NameClaimed(AccessEvent, frozen=True, kw_only=True):
     owner_id: str
 
 
-AnyAccessEvent = (
-    CompanyCreated | UserCreated | UserUpdated | SessionOpened | SessionClosed | SessionRefused | NameClaimed
-)
-
-
 # ── requests to the store ───────────────────────────────────────────────────────────────────────────
 
 
