@@ -2,7 +2,17 @@
 
 import argparse
 
-from libs.cli.words import Commands, Parser, command, count, family, remote, runs, with_url, with_yes
+from libs.cli.words import (
+    Commands,
+    Parser,
+    command,
+    family,
+    remote,
+    runs,
+    with_limit,
+    with_url,
+    with_yes,
+)
 
 
 def add(commands: "Commands[Parser]") -> None:
@@ -38,7 +48,7 @@ def _readers(entries: "Commands[Parser]") -> None:
         "--global", dest="everybody", action="store_true", help="only those that every flow sees"
     )
     words.add_argument("--prefix", metavar="TEXT", help="only those whose key begins so")
-    words.add_argument("-n", "--limit", type=count, metavar="N", help="at most so many (all)")
+    with_limit(words)
     remote(words, "kv_commands", "list_")
     words = command(
         entries,

@@ -2,13 +2,25 @@
 
 import argparse
 
-from libs.cli.words import Commands, Parser, command, count, family, pair, remote, runs, with_url, with_yes
+from libs.cli.words import (
+    PLAYS_SHOWN,
+    Commands,
+    Parser,
+    command,
+    count,
+    family,
+    pair,
+    remote,
+    runs,
+    with_limit,
+    with_url,
+    with_yes,
+)
 
 # Those of libs.common.messages.schedule, spelled here so that `--help` imports nothing.
 MISFIRE_POLICIES = ("skip", "last", "all")
 OVERLAP_POLICIES = ("allow", "skip", "queue", "cancelRunning")
 PREVIEW_DEFAULT = 5
-PLAYS_SHOWN = 25
 
 
 def add(commands: "Commands[Parser]") -> None:
@@ -40,16 +52,14 @@ def _readers(schedules: "Commands[Parser]") -> None:
     )
     words.add_argument("--flow", metavar="FLOW", help="only those of this flow")
     words.add_argument("--enabled", choices=("true", "false"), help="only those that are, or are not")
-    words.add_argument("-n", "--limit", type=count, metavar="N", help="at most so many (all)")
+    with_limit(words)
     remote(words, "schedule_commands", "list_")
     words = _of_one(schedules, "show", "show a schedule", "Show one schedule: its times, and how far it is.")
     remote(words, "schedule_commands", "show")
     words = _of_one(
         schedules, "plays", "list its plays", "List the plays that a schedule started, newest first."
     )
-    words.add_argument(
-        "-n", "--limit", type=count, default=PLAYS_SHOWN, metavar="N", help=f"at most ({PLAYS_SHOWN})"
-    )
+    with_limit(words, PLAYS_SHOWN)
     remote(words, "schedule_commands", "plays")
     words = _of_one(
         schedules,

@@ -1,6 +1,6 @@
 """The words of `headrace user`."""
 
-from libs.cli.words import Commands, Parser, command, count, family, remote, with_yes
+from libs.cli.words import Commands, Parser, command, family, remote, with_limit, with_yes
 
 # Those of libs.common.messages.access, spelled here so that `--help` imports nothing.
 ROLES = ("admin", "editor", "operator", "viewer")
@@ -28,7 +28,7 @@ def add(commands: "Commands[Parser]") -> None:
     )
     words.add_argument("--role", choices=ROLES, help="only those of this role")
     words.add_argument("--disabled", choices=("true", "false"), help="only those that are, or are not")
-    words.add_argument("-n", "--limit", type=count, metavar="N", help="at most so many (all)")
+    with_limit(words)
     remote(words, "user_commands", "list_")
     words = command(
         users,

@@ -13,6 +13,9 @@ from libs.cli.errors import INTERRUPTED, READER_GONE, CommandFailed
 Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse gives the type no public name
 Parser = argparse.ArgumentParser
 LIMIT_MAX = 100_000
+PLAYS_SHOWN = 25
+# Those of libs.common.messages.play, spelled here so that `--help` imports nothing.
+STATES = ("NEW", "RUN", "WAIT", "DEFERRED", "ON_HOLD", "DONE", "FAIL", "SKIP", "FILTERED")
 FORMS = ("table", "json", "yaml")
 
 
@@ -87,6 +90,12 @@ def remote(words: Parser, module: str, function: str) -> None:
     with_output(words)
     with_url(words)
     runs(words, module, function)
+
+
+def with_limit(words: Parser, shown: int | None = None) -> None:
+    """Add the option that says how many to list: so many when it is not given, or all."""
+    help_ = "at most so many (all)" if shown is None else f"at most ({shown})"
+    words.add_argument("-n", "--limit", type=count, default=shown, metavar="N", help=help_)
 
 
 def with_yes(words: Parser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import cli
-from libs.cli import commands, completion, key_words, schedule_words, user_words
+from libs.cli import commands, completion, key_words, schedule_words, user_words, words
 from libs.common.messages.access import PERMISSIONS
 from libs.common.messages.key import SCOPES
 from libs.common.messages.play import PLAY_STATES
@@ -56,7 +56,7 @@ def test_help_says_what_a_command_does_with_examples_of_it(words: str) -> None:
 
 
 def test_the_words_for_choices_are_all_choices() -> None:
-    assert set(commands.STATES) == set(PLAY_STATES)
+    assert set(words.STATES) == set(PLAY_STATES)
     assert tuple(PERMISSIONS) == user_words.ROLES
     assert key_words.SCOPES == SCOPES
     assert schedule_words.MISFIRE_POLICIES == MISFIRE_POLICIES
