@@ -34,7 +34,7 @@ from services.store.audit import Audit
 from services.store.catalogue import Catalogue
 from services.store.channels import Channels
 from services.store.database import Database
-from services.store.definitions import Definitions
+from services.store.flows import Flows
 from services.store.grants import Grants
 from services.store.groups import Groups
 from services.store.keys import Keys
@@ -78,15 +78,15 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
     """Return everything that a store answers."""
     ledger = Ledger(parts.bus, parts.progress)
     listing = Listing(parts.database, parts.progress)
-    definitions = Definitions(parts.bus, parts.catalogue, parts.progress)
+    flows = Flows(parts.bus, ledger, parts.catalogue)
     entries = Kv(parts.bus, Ledger(parts.bus, parts.progress, subjects.KV), ledger, listing, parts.cipher)
-    groups = Groups(ledger, listing, parts.database, definitions, entries)
+    groups = Groups(ledger, listing, parts.database, flows, entries)
     return [
-        *_of_flows_and_plays(parts, definitions, listing, shards),
+        *_of_flows_and_plays(parts, flows, listing, shards),
         *_of_access(parts, ledger, listing),
-        _of_schedules(parts),
+        _of_schedules(parts, listing),
         *_of_channels(parts, ledger, listing),
-        *_of_apps(parts, ledger, listing, Apps(ledger, parts.database, groups, definitions)),
+        *_of_apps(parts, ledger, listing, Apps(ledger, parts.database, groups, flows)),
         Answers(
             subjects.command("group"),
             group.AnyGroupCommand,
@@ -131,17 +131,15 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
     ]
 
 
-def _of_flows_and_plays(
-    parts: Parts, definitions: Definitions, listing: Listing, shards: int
-) -> list[Answers]:
-    queries = Queries(parts.bus, parts.database, parts.progress, shards=shards)
+def _of_flows_and_plays(parts: Parts, flows: Flows, listing: Listing, shards: int) -> list[Answers]:
+    queries = Queries(parts.bus, parts.database, parts.progress, listing, shards=shards)
     versions = Versions(parts.bus, listing)
     commands = (
         flow.CreateFlow, flow.UpdateFlow, flow.DeleteFlow, flow.RestoreFlow, flow.AddLayer, flow.UpdateLayer,
         flow.DeleteLayer,
     )  # fmt: skip
     return [
-        Answers(subjects.command("flow"), flow.AnyFlowCommand, dict.fromkeys(commands, definitions.handle)),
+        Answers(subjects.command("flow"), flow.AnyFlowCommand, dict.fromkeys(commands, flows.handle)),
         Answers(
             subjects.query("flow"),
             query.AnyFlowQuery | version.AnyVersionQuery,
@@ -188,8 +186,8 @@ def _of_channels(parts: Parts, ledger: Ledger, listing: Listing) -> list[Answers
     ]
 
 
-def _of_schedules(parts: Parts) -> Answers:
-    schedules = Schedules(parts.database, parts.progress)
+def _of_schedules(parts: Parts, listing: Listing) -> Answers:
+    schedules = Schedules(parts.database, listing)
     return Answers(
         subjects.query("schedule"),
         query.AnyScheduleQuery,

@@ -24,10 +24,10 @@ from libs.common.messages.flow import DeleteFlow, Flow, FlowEvent
 from libs.common.messages.group import CreateGroup, DeleteGroup, Group, GroupEvent, GroupFields, UpdateGroup
 from libs.common.messages.query import Reply
 from services.store.database import Database
-from services.store.definitions import Definitions
 from services.store.domain import app as rules
 from services.store.domain import app_team as team
 from services.store.domain import publication
+from services.store.flows import Flows
 from services.store.groups import Groups
 from services.store.ledger import Decided, Ledger, Stand, check_command
 
@@ -35,11 +35,11 @@ from services.store.ledger import Decided, Ledger, Stand, check_command
 class Apps:
     """Answers `cmd.app`."""
 
-    def __init__(self, ledger: Ledger, database: Database, groups: Groups, definitions: Definitions) -> None:
+    def __init__(self, ledger: Ledger, database: Database, groups: Groups, flows: Flows) -> None:
         self._ledger = ledger
         self._database = database
         self._groups = groups
-        self._definitions = definitions
+        self._flows = flows
 
     async def create(self, command: CreateApp) -> Reply:
         """Make an app and its group. Raises Invalid naming the field, Forbidden above what the user's plan allows."""
@@ -198,7 +198,7 @@ class Apps:
         }
         for flow in await self.flows_of(command.company_id, command.app_id):
             gone = DeleteFlow(id=derived_id(command.id, flow.id), flow_id=flow.id, **wish)
-            await self._definitions.handle(gone)
+            await self._flows.handle(gone)
         group = await self._group_of(command)
         if group is not None and not group.deleted:
             await self._groups.delete(

@@ -55,6 +55,7 @@ class Claims:
         """Claim the slug, or the slug with the first free number found, and return it.
 
         Names are taken in order, so the search doubles its steps over taken ones and halves them back.
+        Raises Unavailable when others take each name that was found, or NATS does not answer.
         """
         number = 1
         for attempt in range(CLAIM_ATTEMPTS_MAX):

@@ -125,7 +125,7 @@ class Grants:
                 continue
 
     async def end(self, command: EndGrant) -> dict[str, bool]:
-        """End a grant; ending one that is over is fine. Raises NotFound for one of another user."""
+        """End a grant; ending one that is over is fine. Raises NotFound for one of another user, Invalid."""
         subject = subjects.definition("grant", EVERYBODY, command.grant_id)
         if not is_id(command.grant_id):
             raise Invalid("grantId is not an id")

@@ -18,8 +18,8 @@ from libs.common.messages.group import (
 )
 from libs.common.messages.query import Reply, Rows
 from services.store.database import Database
-from services.store.definitions import Definitions
 from services.store.domain import group as rules
+from services.store.flows import Flows
 from services.store.kv import Kv
 from services.store.ledger import Decided, Ledger, Stand, check_command
 from services.store.listing import Listing, Where
@@ -30,13 +30,11 @@ _COLUMNS = "id, company_id, name, index, created_at, updated_at"
 class Groups:
     """Answers `cmd.group` and `qry.group`."""
 
-    def __init__(
-        self, ledger: Ledger, listing: Listing, database: Database, definitions: Definitions, kv: Kv
-    ) -> None:
+    def __init__(self, ledger: Ledger, listing: Listing, database: Database, flows: Flows, kv: Kv) -> None:
         self._ledger = ledger
         self._listing = listing
         self._database = database
-        self._definitions = definitions
+        self._flows = flows
         self._kv = kv
 
     async def handle(self, command: CreateGroup | UpdateGroup) -> Reply:
@@ -104,7 +102,7 @@ class Groups:
                 flow_id=row["id"],
                 fields=FlowFields(group_id=None),
             )
-            await self._definitions.handle(leave)
+            await self._flows.handle(leave)
         await self._kv.drop_scope(command, "flow_group", command.group_id)
 
     def _subject(self, command: AnyGroupCommand) -> str:

@@ -36,11 +36,15 @@ class Stand(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What a rule wants appended; `lock` is the subject, or wildcard, that must not have moved since `expected`."""
+    """What a rule wants appended; `lock` is the subject, or wildcard, that must not have moved since `expected`.
+
+    `flow_id` is the flow that the event is from, where it is from one.
+    """
 
     event: Any
     lock: str | None = None
     expected: int = 0
+    flow_id: str | None = None
 
 
 # Takes the last event, None when there is none, and returns what follows; None when nothing does.
@@ -72,13 +76,17 @@ class Ledger:
 
         Raises what the rule raises, Unavailable when NATS does not answer or others write all the time.
         """
-        check_command(command)
-        async with self._turns.setdefault(subject, asyncio.Lock()):
-            done = await self._decided(command, subject, rule)
+        done = await self.decide(command, subject, rule)
         await self.projected(done.sequence)
         return done
 
-    async def _decided(self, command: Wish, subject: str, rule: Rule) -> Stand:
+    async def decide(self, command: Wish, subject: str, rule: Rule) -> Stand:
+        """Have a rule decide and append what it returns; answered when that is durable. Raises as `commit`."""
+        check_command(command)
+        async with self._turns.setdefault(subject, asyncio.Lock()):
+            return await self._decide(command, subject, rule)
+
+    async def _decide(self, command: Wish, subject: str, rule: Rule) -> Stand:
         for _ in range(DECISION_ATTEMPTS_MAX):
             known = await self.last(subject)
             if known is not None and known.event_id == command.id:
@@ -99,14 +107,15 @@ class Ledger:
                     raise
             if earlier is not None:
                 return earlier
-        raise Unavailable(f"{subject} is being changed by others all the time; try again")
+        noun, _company, name = subject.split(".", 3)[1:]
+        raise Unavailable(f"{noun} {name} is being changed by others all the time; try again")
 
     async def _append(self, command: Wish, subject: str, decided: Decided, known: Stand | None) -> Stand:
         expected = Expected(subject, known.sequence if known else 0)
         if decided.lock is not None:
             expected = Expected(decided.lock, decided.expected)
         context = codec.Context(
-            source=codec.source_of(command.company_id),
+            source=codec.source_of(command.company_id, decided.flow_id),
             subject=subject.rpartition(".")[2],
             correlation_id=command.id,
             causation_id=command.id,

@@ -1,5 +1,6 @@
 """Pages of lists from the read models, within one company and after what the asker knows (design D11)."""
 
+from collections.abc import Callable
 from typing import Any
 
 from libs.common.messages.query import Page, Query, Span
@@ -12,7 +13,10 @@ PAGE_NUMBER_MAX = 10_000_000
 
 
 class Where:
-    """A condition that grows by what is asked for; the first is always the company."""
+    """A condition that grows by what is asked for; the first is always whose it is: a company's, unless said otherwise.
+
+    Only what is asked for stands in the statement, so that the index that fits is found.
+    """
 
     def __init__(self, company_id: str, *, column: str = "company_id") -> None:
         self.args: list[Any] = [company_id]
@@ -40,14 +44,23 @@ class Listing:
             await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
 
     async def page(
-        self, columns: str, source: str, where: Where, order: str, page: Page | Span
+        self,
+        columns: str,
+        source: str,
+        where: Where,
+        order: str,
+        page: Page | Span,
+        *,
+        around: Callable[[str], str] = str,
     ) -> tuple[list[Row], int]:
-        """Return the rows of a page and how many there are in all. The texts are ours, the arguments the asker's."""
+        """Return the rows of a page and how many there are in all. The texts are ours, the arguments the asker's.
+
+        `around` makes the statement that is run of the one that selects the page.
+        """
         size, offset = _bounds(page)
         tail = f"from {source} where {where.text}"
-        rows = await self._database.rows(
-            f"select {columns} {tail} order by {order} limit {size} offset {offset}", *where.args
-        )
+        select = f"select {columns} {tail} order by {order} limit {size} offset {offset}"
+        rows = await self._database.rows(around(select), *where.args)
         # A first page that is not full is the whole list.
         if offset == 0 and len(rows) < size:
             return rows, len(rows)

@@ -17,20 +17,16 @@ from libs.common.messages.query import (
     ListPlayLayers,
     ListPlays,
     ListStalePlays,
-    Page,
-    Query,
     Rows,
     StalePlay,
 )
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.store.database import Database, Row
 from services.store.domain.names import is_permanent_id
+from services.store.listing import AFTER_WAIT_S_MAX, Listing, Where
 from services.store.page_values import LIST, STEP, page_of
 from services.store.progress import Progress
 
-AFTER_WAIT_S_MAX = 1.0
-PAGE_SIZE_MAX = 1_000
-PAGE_NUMBER_MAX = 10_000_000
 STALE_PLAYS_MAX = 10_000
 _PLAY_BARE = """
     id, flow_id, state, created_at, started_at, completed_at, failed_at, error, error_code, failed_ref,
@@ -40,38 +36,42 @@ _PLAY_COLUMNS = f"{_PLAY_BARE}, args, out, false as args_truncated, false as out
 _LAYER_BARE = (
     "ref, layer_id, state, started_at, completed_at, error, error_code, attempts, approval, reused, iteration"
 )
+_FIRST_IN_LINE = """
+    select distinct on (company_id, flow_id) company_id, flow_id, id from plays
+    where state = 'DEFERRED' and changed_at < $1 order by company_id, flow_id, created_at, id limit $2
+"""
 
 
 class Queries:
     """Answers `qry.flow` and `qry.play`."""
 
-    def __init__(self, bus: Bus, database: Database, progress: Progress, *, shards: int) -> None:
+    def __init__(
+        self, bus: Bus, database: Database, progress: Progress, listing: Listing, *, shards: int
+    ) -> None:
         self._bus = bus
         self._database = database
         self._progress = progress
+        self._listing = listing
         self._shards = shards
 
     # ── flows ───────────────────────────────────────────────────────────────────────────────────────
 
     async def list_flows(self, query: ListFlows) -> Rows:
         """Return a page of a company's flows, oldest first, without their layers."""
-        await self._caught_up(query)
-        where = """
-            from flows where company_id = $1 and not deleted
-                and ($2::text is null or category = $2)
-                and ($3::boolean is null or enabled = $3)
-                and ($4::text is null or group_id = $4)
-        """
-        args = (query.company_id, _text(query.category), query.enabled, _text(query.group_id))
-        limit, offset = _page(query.page)
-        sql = f"select summary {where} order by created_at, id limit $5 offset $6"
-        rows = await self._database.rows(sql, *args, limit, offset)
-        total = await self._count(f"select count(*) {where}", args, rows, query.page)
+        await self._listing.caught_up(query)
+        where = (
+            Where(query.company_id)
+            .add("deleted = ", value=False)
+            .add("category = ", query.category)
+            .add("enabled = ", query.enabled)
+            .add("group_id = ", query.group_id)
+        )
+        rows, total = await self._listing.page("summary", "flows", where, "created_at, id", query.page)
         return Rows([_raw(row["summary"]) for row in rows], total)
 
     async def get_flow(self, query: GetFlow) -> dict[str, Any]:
         """Return one flow with its layers, by id or permanentId. Raises NotFound (FLOW_NOT_FOUND)."""
-        await self._caught_up(query)
+        await self._listing.caught_up(query)
         by = "id" if is_id(query.flow_id) else "permanent_id"
         row = None
         if by == "id" or is_permanent_id(query.flow_id):
@@ -89,29 +89,28 @@ class Queries:
 
     async def list_plays(self, query: ListPlays) -> Rows:
         """Return a page of a company's plays, newest first, without values that are too big for it."""
-        await self._caught_up(query)
-        args: list[Any] = [query.company_id]
-        where = "from plays where company_id = $1"
-        # Only what is asked for stands in the statement, so that the index that fits is found.
-        for condition, value in (
-            ("flow_id = ", await self._flow_id(query)),
-            ("schedule_id = ", _text(query.schedule_id)),
-            ("state = ", _text(query.state)),
-            ("created_at >= ", query.from_at),
-            ("created_at < ", query.to_at),
-        ):
-            if value is not None:
-                args.append(value)
-                where += f" and {condition}${len(args)}"
-        limit, offset = _page(query.page)
-        page = f"select {_PLAY_BARE}, args, out {where} order by created_at desc, id desc limit {limit} offset {offset}"
-        rows = await self._database.rows(page_of(page, _PLAY_BARE, "args", "out", room=LIST), *args)
-        total = await self._count(f"select count(*) {where}", args, rows, query.page)
+        await self._listing.caught_up(query)
+        where = (
+            Where(query.company_id)
+            .add("flow_id = ", await self._flow_id(query))
+            .add("schedule_id = ", query.schedule_id)
+            .add("state = ", query.state)
+            .add("created_at >= ", query.from_at)
+            .add("created_at < ", query.to_at)
+        )
+        rows, total = await self._listing.page(
+            f"{_PLAY_BARE}, args, out",
+            "plays",
+            where,
+            "created_at desc, id desc",
+            query.page,
+            around=lambda page: page_of(page, _PLAY_BARE, "args", "out", room=LIST),
+        )
         return Rows([_play(row) for row in rows], total)
 
     async def get_play(self, query: GetPlay) -> PlayView:
         """Return one play. Raises NotFound (PLAY_NOT_FOUND), once the log knows no such play either."""
-        await self._caught_up(query)
+        await self._listing.caught_up(query)
         return _play(await self._play_row(query.company_id, query.play_id, _PLAY_COLUMNS))
 
     async def list_play_layers(self, query: ListPlayLayers) -> Rows:
@@ -119,57 +118,37 @@ class Queries:
 
         Raises NotFound (PLAY_NOT_FOUND).
         """
-        await self._caught_up(query)
+        await self._listing.caught_up(query)
         await self._play_row(query.company_id, query.play_id, "id")
-        where = "from layers where play_id = $1 and ($2::text is null or ref = $2)"
-        args = (query.play_id, _text(query.ref))
-        limit, offset = _page(query.page)
-        page = f"""select {_LAYER_BARE}, out {where} order by "order", ref, iteration limit {limit} offset {offset}"""
-        room = LIST if query.ref is None else STEP
-        rows = await self._database.rows(page_of(page, _LAYER_BARE, "out", room=room), *args)
-        total = await self._count(f"select count(*) {where}", args, rows, query.page)
+        rows, total = await self._listing.page(
+            f"{_LAYER_BARE}, out",
+            "layers",
+            Where(query.play_id, column="play_id").add("ref = ", query.ref),
+            '"order", ref, iteration',
+            query.page,
+            around=lambda page: page_of(page, _LAYER_BARE, "out", room=LIST if query.ref is None else STEP),
+        )
         return Rows([_layer(query.play_id, row) for row in rows], total)
 
     async def list_stale_plays(self, query: ListStalePlays) -> list[StalePlay]:
-        """Return plays of all companies in RUN, or parked, without a commit since a time, the longest silent first."""
-        if query.in_line:
-            return await self._first_in_line(query)
+        """Return plays of all companies in RUN, or parked, without a commit since a time, the longest silent first.
+
+        With `in_line` the first of each flow's that waits in line for so long.
+        """
         # The words of the partial indexes, so that they are found.
         where = "state in ('WAIT', 'ON_HOLD', 'DEFERRED')" if query.parked else "state = 'RUN'"
-        rows = await self._database.rows(
-            f"select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2",  # noqa: S608
-            query.before,
-            max(0, min(query.limit, STALE_PLAYS_MAX)),
-        )
-        return [StalePlay(company_id=r["company_id"], flow_id=r["flow_id"], play_id=r["id"]) for r in rows]
-
-    async def _first_in_line(self, query: ListStalePlays) -> list[StalePlay]:
-        rows = await self._database.rows(
-            """
-            select distinct on (company_id, flow_id) company_id, flow_id, id from plays
-            where state = 'DEFERRED' and changed_at < $1 order by company_id, flow_id, created_at, id limit $2
-            """,
-            query.before,
-            max(0, min(query.limit, STALE_PLAYS_MAX)),
-        )
+        silent = f"""
+            select company_id, flow_id, id from plays where {where} and changed_at < $1 order by changed_at limit $2
+        """  # noqa: S608 - words of ours
+        limit = max(0, min(query.limit, STALE_PLAYS_MAX))
+        rows = await self._database.rows(_FIRST_IN_LINE if query.in_line else silent, query.before, limit)
         return [StalePlay(company_id=r["company_id"], flow_id=r["flow_id"], play_id=r["id"]) for r in rows]
 
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
-    async def _caught_up(self, query: Query) -> None:
-        for stream, sequence in query.after.items():
-            await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
-
-    async def _count(self, sql: str, args: Any, rows: list[Row], page: Page) -> int:
-        # A first page that is not full is the whole list.
-        if page.page == 0 and len(rows) < _page(page)[0]:
-            return len(rows)
-        counted = await self._database.row(sql, *args)
-        return 0 if counted is None else int(counted["count"])
-
     async def _flow_id(self, query: ListPlays) -> str | None:
-        asked = _text(query.flow_id)
-        if asked is None or is_id(asked):
+        asked = query.flow_id
+        if asked is None or not is_permanent_id(asked):
             return asked
         row = await self._database.row(
             "select id from flows where company_id = $1 and permanent_id = $2", query.company_id, asked
@@ -193,16 +172,6 @@ class Queries:
         if start is None:
             return False
         return await self._progress.reached(stream, start.sequence, timeout_s=AFTER_WAIT_S_MAX)
-
-
-def _page(page: Page) -> tuple[int, int]:
-    size = max(1, min(page.size, PAGE_SIZE_MAX))
-    return size, max(0, min(page.page, PAGE_NUMBER_MAX)) * size
-
-
-def _text(value: str | None) -> str | None:
-    # No text in the tables holds U+0000, and Postgres takes none as a parameter.
-    return None if value is None else value.replace("\0", "\ufffd")
 
 
 def _raw(json: str | None) -> Any:

@@ -194,7 +194,10 @@ async def _take_over(new: Connection, stream: str, bounds: Bounds) -> None:
 
 
 async def rebuild(config: Config) -> None:
-    """Rebuild the read models of this configuration's database."""
+    """Rebuild the read models of this configuration's database.
+
+    Raises Invalid when it names none, Unavailable when NATS or Postgres does not answer.
+    """
     if not config.postgres_dsn:
         raise Invalid("HEADRACE_POSTGRES_DSN is not set: the rebuild needs the database of the stores")
     bus = await Bus.connect(config.nats_url, name="rebuild")

@@ -1,4 +1,4 @@
-"""Checks of single fields, each naming the field in its refusal."""
+"""Checks of single fields: each returns the value, or raises Invalid with a sentence that names the field."""
 
 from typing import Any
 

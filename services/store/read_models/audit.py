@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from libs.common.codec import Envelope, encode
+from libs.common.codec import Envelope, company_of, encode
 from libs.common.messages import (
     access,
     app,
@@ -150,23 +150,8 @@ def row_of(envelope: Envelope, *, stream: str, sequence: int) -> AuditRow | None
     if action is None or not isinstance(event, Fact):
         return None
     thing = _thing(event)
-    content = None if type(event) in _GONE else thing.content
-    origin = event.origin
-    return AuditRow(
-        stream=stream,
-        sequence=sequence,
-        company_id=envelope.source.removeprefix("/companies/").partition("/")[0],
-        user_id=event.by,
-        at=event.at,
-        action=action,
-        entity_type=thing.entity_type,
-        entity_id=thing.entity_id,
-        after=None if content is None else encode(redacted(content)).decode(),
-        request_id=storable(origin.request_id),
-        ip=storable(origin.ip),
-        user_agent=storable(origin.user_agent)[:USER_AGENT_CHARS_MAX],
-        key_id=storable(origin.key_id),
-    )
+    shown = thing._replace(content=None) if type(event) in _GONE else thing
+    return _row(envelope, action, shown, stream=stream, sequence=sequence)
 
 
 def deed_of(envelope: Envelope, *, play_id: str, stream: str, sequence: int) -> AuditRow | None:
@@ -180,22 +165,26 @@ def deed_of(envelope: Envelope, *, play_id: str, stream: str, sequence: int) -> 
     action = DEEDS[type(command)]
     if isinstance(command, play.ApprovePlay) and command.decision == "declined":
         action = "play.decline"
-    origin = command.origin
+    # What became of the play is in the play.
+    return _row(envelope, action, _Thing("play", play_id, None), stream=stream, sequence=sequence)
+
+
+def _row(envelope: Envelope, action: str, thing: _Thing, *, stream: str, sequence: int) -> AuditRow:
+    deed = envelope.data
     return AuditRow(
         stream=stream,
         sequence=sequence,
-        company_id=envelope.source.removeprefix("/companies/").partition("/")[0],
-        user_id=command.by,
-        at=command.at,
+        company_id=company_of(envelope.source),
+        user_id=deed.by,
+        at=deed.at,
         action=action,
-        entity_type="play",
-        entity_id=play_id,
-        # What became of the play is in the play.
-        after=None,
-        request_id=storable(origin.request_id),
-        ip=storable(origin.ip),
-        user_agent=storable(origin.user_agent)[:USER_AGENT_CHARS_MAX],
-        key_id=storable(origin.key_id),
+        entity_type=thing.entity_type,
+        entity_id=thing.entity_id,
+        after=None if thing.content is None else encode(redacted(thing.content)).decode(),
+        request_id=storable(deed.origin.request_id),
+        ip=storable(deed.origin.ip),
+        user_agent=storable(deed.origin.user_agent)[:USER_AGENT_CHARS_MAX],
+        key_id=storable(deed.origin.key_id),
     )
 
 
