@@ -171,13 +171,14 @@ class Bus(Connection):
         return await self.append(subject, data, id=id, expected=expected, headers=headers)
 
     async def get(self, stream: str, sequence: int) -> Stored | None:
-        """Return the message at this place by direct get, None when there is none (any more)."""
+        """Return the message at this place by direct get, None when there is none (any more). Raises Unavailable."""
         return await self._direct(stream, {"seq": sequence})
 
     async def last(self, stream: str, subject: str, *, leader: bool = False) -> Stored | None:
         """Return the last message on a subject (wildcards allowed), None when there is none.
 
         With `leader` the stream's leader answers, never a lagging replica: for decisions that end without an append.
+        Raises Unavailable when the stream does not answer.
         """
         if leader:
             return await self._leader_last(stream, subject)
@@ -264,7 +265,7 @@ class Bus(Connection):
         return batch, more
 
     async def delete(self, stream: str, sequence: int) -> None:
-        """Remove one message for good; one that is gone already is fine."""
+        """Remove one message for good; one that is gone already is fine. Raises Unavailable when nobody answers."""
         body = msgspec.json.encode({"seq": sequence, "no_erase": True})
         await self.request(f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
 
@@ -279,7 +280,7 @@ class Bus(Connection):
         return answer
 
     async def last_sequence(self, stream: str) -> int:
-        """Return the sequence of the newest message of a stream, 0 when it never held one."""
+        """Return the sequence of the newest message of a stream, 0 when it never held one. Raises Unavailable."""
         answer = await self.api(f"STREAM.INFO.{stream}")
         if "error" in answer:
             raise Unavailable(f"{stream}: {answer['error'].get('description', 'unknown error')}")

@@ -35,7 +35,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def date_of(value: Any) -> datetime:
-    """A moment from an RFC 3339 text (a bare date is midnight, no zone is UTC) or from unix seconds."""
+    """A moment from an RFC 3339 text (a bare date is midnight, no zone is UTC) or unix seconds; others are a Fault."""
     found = _DATE.fullmatch(value) if isinstance(value, str) else None
     try:
         if found:
@@ -49,7 +49,7 @@ def date_of(value: Any) -> datetime:
 
 
 def add_days(moment: datetime, days: float) -> datetime:
-    """`moment` plus so many days of 24 hours, fractions and negative numbers included."""
+    """`moment` plus so many days of 24 hours, fractions and negative ones included. Raises Fault past the calendar."""
     if abs(days) > DAYS_MAX:
         raise Fault("the date is not in the calendar")
     try:
@@ -59,7 +59,10 @@ def add_days(moment: datetime, days: float) -> datetime:
 
 
 def add_months(moment: datetime, months: int) -> datetime:
-    """The same day and time so many months later, the last day of a month that has no such day."""
+    """The same day and time so many months later, the last day of a month that has no such day.
+
+    Raises Fault past the calendar.
+    """
     year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
     if not MINYEAR <= year <= MAXYEAR:
         raise Fault("the date is not in the calendar")
@@ -67,7 +70,7 @@ def add_months(moment: datetime, months: int) -> datetime:
 
 
 def format_date(layout: str, moment: datetime, zone: tzinfo = UTC) -> str:
-    """The moment in a layout of Go's `time.Format`."""
+    """The moment in a layout of Go's `time.Format`. Raises Fault for a layout too long, a moment past the calendar."""
     if len(layout) > LAYOUT_CHARS_MAX:
         raise Fault(f"a layout has at most {LAYOUT_CHARS_MAX} characters")
     try:
@@ -79,7 +82,7 @@ def format_date(layout: str, moment: datetime, zone: tzinfo = UTC) -> str:
 
 @lru_cache(maxsize=ZONES_CACHED_MAX)
 def zone_of(name: str) -> tzinfo:
-    """The IANA time zone of this name."""
+    """The IANA time zone of this name. Raises Fault when there is none."""
     try:
         return ZoneInfo(name[:ZONE_CHARS_MAX])
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

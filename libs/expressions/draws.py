@@ -28,7 +28,7 @@ def cuid(seed: str) -> str:
 
 
 def integer(seed: str, low: int, high: int) -> int:
-    """A whole number from `low` to `high`, both included."""
+    """A whole number from `low` to `high`, both included. Raises Fault when there is none."""
     if low > high:
         raise Fault("the smallest number is above the largest")
     # 512 bits onto at most 64: the bias of the remainder is far below anything observable.
@@ -36,7 +36,7 @@ def integer(seed: str, low: int, high: int) -> int:
 
 
 def alphanumeric(seed: str, length: int) -> str:
-    """So many letters and digits."""
+    """So many letters and digits. Raises Fault for more than RANDOM_CHARS_MAX."""
     if not 0 <= length <= RANDOM_CHARS_MAX:
         raise Fault(f"a random string has 0 to {RANDOM_CHARS_MAX} characters")
     return "".join(_letters(seed, length, _ALPHANUMERIC))

@@ -47,7 +47,7 @@ def unparse(expression: Expression) -> str:
 
 
 def parse(source: str) -> Node:
-    """The syntax tree of `source`."""
+    """The syntax tree of `source`, with or without its braces. Raises ExpressionError."""
     start = len(source) - len(source.lstrip(BLANKS))
     if not source.startswith(OPEN, start):
         return Parser(source, read_bare(source)).whole()

@@ -36,7 +36,7 @@ def text(frame: Frame, value: Any) -> str:
 
 
 def number(name: str, value: Any) -> int | float:
-    """A numeric argument, numeric strings included."""
+    """A numeric argument, numeric strings included. Raises Fault, which names the function, for any other."""
     found = number_of(value)
     if found is None:
         detail = "a string that is no number" if isinstance(value, str) else kind_of(value)
@@ -45,7 +45,7 @@ def number(name: str, value: Any) -> int | float:
 
 
 def whole(name: str, value: Any) -> int:
-    """An integral argument."""
+    """An integral argument. Raises Fault, which names the function, for any other."""
     found = settle(number(name, value))
     if type(found) is not int:
         raise Fault(f"{name} needs a whole number")

@@ -57,7 +57,10 @@ class Action(NamedTuple):
 
 
 def read_action(text: str, at: int) -> Action:
-    """The action whose `{{` stands at `at`; a comment (`{{/* … */}}`) has only its end token."""
+    """The action whose `{{` stands at `at`; a comment (`{{/* … */}}`) has only its end token.
+
+    Raises ExpressionError for one that is too long, is not closed, or holds what is no token.
+    """
     inside = at + len(OPEN)
     trims_before = text.startswith("-", inside) and text[inside + 1 : inside + 2] in tuple(BLANKS)
     comment = _COMMENT.match(text, inside)
@@ -72,7 +75,7 @@ def read_action(text: str, at: int) -> Action:
 
 
 def read_bare(text: str) -> list[Token]:
-    """The tokens of an expression without braces."""
+    """The tokens of an expression without braces. Raises ExpressionError as `read_action`, and for a `}}`."""
     tokens = _tokens(text, 0)
     if tokens[-1].text:
         raise ExpressionError("}} without {{", position=tokens[-1].at, text=text)

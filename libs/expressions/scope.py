@@ -65,13 +65,13 @@ class Frame:
         self.room = room
 
     def spend(self, work_bytes: int) -> None:
-        """Take from the work left, before the work is done."""
+        """Take from the work left, before the work is done. Raises Fault when that is not enough."""
         self.work -= work_bytes
         if self.work < 0:
             raise Fault("this is more work than one evaluation may do")
 
     def emit(self, output_bytes: int) -> None:
-        """Take from the room left for output, before the output is put together."""
+        """Take from the room left for output, before it is put together. Raises Fault when that is not enough."""
         self.room -= output_bytes
         if self.room < 0:
             raise Fault("the result is larger than a result may be")

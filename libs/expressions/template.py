@@ -71,7 +71,7 @@ def template_of(value: Any, reads: Reads, run: Evaluate | None) -> Template:
 
 
 def value_closure(value: Any, path: str, on_text: OnText, depth: int = 0) -> Evaluate | None:
-    """How a value is evaluated; None when nothing in it is."""
+    """How a value is evaluated; None when nothing in it is. Raises ExpressionError for one that nests too deep."""
     match value:
         case str():
             return on_text(value, path) if OPEN in value else None
@@ -162,7 +162,7 @@ class TextCompiler:
 
 
 def demand_short(text: str, path: str) -> None:
-    """Refuse a text that is too long to hold expressions."""
+    """Raise ExpressionError for a text that is too long to hold expressions."""
     if len(text) > TEXT_CHARS_MAX:
         raise ExpressionError(f"a text with expressions has at most {TEXT_CHARS_MAX} characters", path=path)
 

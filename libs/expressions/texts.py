@@ -100,7 +100,7 @@ def from_json(frame: Frame, value: Any) -> Any:
 
 
 def url_encode(frame: Frame, value: Any) -> str:
-    """Form style: a space becomes `+` (flow8 section 17.2)."""
+    """Form style: a space becomes `+` (flow8 section 17.2). Raises Fault for a lone surrogate."""
     shown = text(frame, value)
     frame.spend(9 * len(shown))
     try:
@@ -110,7 +110,7 @@ def url_encode(frame: Frame, value: Any) -> str:
 
 
 def url_decode(frame: Frame, value: Any) -> str:
-    """The text that `url_encode` encoded; a `+` is a space."""
+    """The text that `url_encode` encoded; a `+` is a space. Raises Fault for a bad escape and for no UTF-8."""
     shown = text(frame, value)
     if _BAD_ESCAPE.search(shown):
         raise Fault("a % is not followed by two hex digits")
@@ -121,7 +121,7 @@ def url_decode(frame: Frame, value: Any) -> str:
 
 
 def base64_decode(frame: Frame, value: Any) -> str:
-    """The UTF-8 text in base64 of either alphabet, with or without padding and blanks."""
+    """The UTF-8 text in base64 of either alphabet, with or without padding and blanks. Raises Fault for others."""
     shown = "".join(text(frame, value).split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return b64decode(shown + "=" * (-len(shown) % 4), validate=True).decode()

@@ -52,7 +52,7 @@ def json_text(value: Any, *, ordered: bool = False) -> str:
 
 
 def json_bytes(value: Any, *, ordered: bool = False) -> bytes:
-    """Like `json_text`, in UTF-8."""
+    """Like `json_text`, in UTF-8. Raises Fault, as that does, for what JSON cannot hold."""
     order: Literal["sorted"] | None = "sorted" if ordered else None
     try:
         encoded = msgspec.json.encode(value, order=order)
@@ -64,7 +64,7 @@ def json_bytes(value: Any, *, ordered: bool = False) -> bytes:
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value that `text` holds."""
+    """The JSON value that `text` holds. Raises Fault when it holds none."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -82,7 +82,7 @@ def number_of(value: Any) -> int | float | None:
 
 
 def settle(number: float) -> int | float:
-    """A result as JSON may hold it: finite, a 64-bit integer, integral floats as integers."""
+    """A result as JSON may hold it: finite, a 64-bit integer, integral floats as integers. Raises Fault for others."""
     if type(number) is int:
         if not INT_MIN <= number <= INT_MAX:
             raise Fault("the number is outside the 64-bit integers")
@@ -154,7 +154,7 @@ def text_bytes(text: str) -> int:
 
 
 def json_size(value: Any) -> int:
-    """About how many bytes a list or an object has as JSON."""
+    """About how many bytes a list or an object has as JSON. Raises Fault for what JSON cannot hold."""
     try:
         return len(msgspec.json.encode(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -33,7 +33,10 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer for a request that no handler could be given."""
+        """Return the answer for a request that no handler could be given.
+
+        Raises ConnectionError, which ends the connection, when a part of another answer is on its way.
+        """
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
         log.debug("request_malformed", status=status, reason=str(exc))

@@ -64,7 +64,7 @@ def text(query: Mapping[str, str], name: str) -> str | None:
 
 
 def switch(query: Mapping[str, str], name: str) -> bool | None:
-    """Return a parameter that is true or false, None when absent."""
+    """Return a parameter that is true or false, None when absent. Raises Invalid for anything else."""
     match text(query, name):
         case None:
             return None
@@ -77,7 +77,7 @@ def switch(query: Mapping[str, str], name: str) -> bool | None:
 
 
 def choice(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
-    """Return a parameter that is one of some words, None when absent."""
+    """Return a parameter that is one of some words, None when absent. Raises Invalid for another."""
     value = text(query, name)
     if value is not None and value not in allowed:
         raise Invalid(f"{name}: expected one of {', '.join(allowed)}")
@@ -85,13 +85,19 @@ def choice(query: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str
 
 
 def moment(query: Mapping[str, str], name: str) -> datetime | None:
-    """Return the instant at which a span begins: a date (its midnight, UTC) or a timestamp; None when absent."""
+    """Return the instant at which a span begins: a date (its midnight, UTC) or a timestamp; None when absent.
+
+    Raises Invalid when it is neither.
+    """
     value = text(query, name)
     return None if value is None else _instant(name, value)
 
 
 def moment_after(query: Mapping[str, str], name: str) -> datetime | None:
-    """Return the first instant after a span that includes its last day, or last second; None when absent."""
+    """Return the first instant after a span that includes its last day, or last second; None when absent.
+
+    Raises Invalid as `moment`.
+    """
     value = text(query, name)
     if value is None:
         return None

@@ -50,7 +50,7 @@ class Commands:
         return Reply(data=msgspec.Raw(msgspec.json.encode(data)), sequences={SCHEDULES: done.sequence})
 
     async def preview(self, command: m.PreviewSchedule) -> list[m.Preview]:
-        """Return the next occurrences and when each will start, jitter included. Raises NotFound."""
+        """Return the next occurrences and when each will start, jitter included. Raises NotFound, Invalid."""
         known = await self._log.schedule(_key(command))
         schedule = existing(command, known.schedule if known else None)
         if not 1 <= command.count <= PREVIEW_MAX:

@@ -76,7 +76,7 @@ class ListPlayLayers(Query, frozen=True, kw_only=True, tag="play.layers"):
 class ListStalePlays(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="play.stale"
 ):
-    """Plays of all companies, in RUN or parked, without a commit since `before`; for the sweep (D5, D16)."""
+    """Plays of all companies without a commit since `before`: in RUN (D5), parked (D16), or first in line."""
 
     before: datetime
     limit: int

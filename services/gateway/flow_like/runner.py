@@ -29,7 +29,10 @@ class Runner:
         self._streams = RunStreams(parts)
 
     async def run(self, call: Call, wish: Wish, *, wait_s: float) -> web.Response:
-        """Start a run; when the wish is `sync` wait for its end, so long at most."""
+        """Start a run; when the wish is `sync` wait for its end, so long at most.
+
+        Raises as `Launches.start`, TooMany when the line for a slot is full and the wish waits.
+        """
         waits = wish.mode == "sync"
         launched = await self._launches.start(call, wish, wait=waits)
         try:
