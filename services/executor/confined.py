@@ -19,7 +19,6 @@ PATH_CHARS_MAX = 1_024
 NAME_BYTES_MAX = 255
 DEPTH_MAX = 32
 VISITED_MAX = 200_000  # files and folders of one walk
-READ_BYTES = 1_048_576
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

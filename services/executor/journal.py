@@ -14,7 +14,7 @@ import structlog
 from libs.common import ids, metrics, snapshots
 from libs.common.bus import Appended, Bus, Expected
 from libs.common.clock import Clock
-from libs.common.codec import Commit, Context, encode_message
+from libs.common.codec import CONTENT_TYPE_BATCH, Commit, Context, encode_message
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages import play as m
 from libs.common.payloads import Payloads
@@ -275,7 +275,7 @@ async def append(
 
     `snapshot` is what its header says about the play's newest snapshot, "" when the play has none.
     """
-    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    headers = {"Content-Type": CONTENT_TYPE_BATCH}
     if snapshot:
         headers[snapshots.HEADER] = snapshot
     return await bus.append(subject, data, id=commit_id, expected=expected, headers=headers)

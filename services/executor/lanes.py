@@ -11,7 +11,7 @@ import structlog
 from libs.common import ids
 from libs.common.bus import Bus, Expected
 from libs.common.clock import Clock
-from libs.common.codec import Context, decode_commit, encode_commit, source_of
+from libs.common.codec import CONTENT_TYPE_BATCH, Context, decode_commit, encode_commit, source_of
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages.lane import AnyLaneEvent, Seat
 from libs.common.subjects import LaneKey, plays_stream
@@ -117,7 +117,7 @@ class Lanes:
             data,
             id=commit_id,
             expected=Expected(key.events, known.sequence),
-            headers={"Content-Type": "application/cloudevents-batch+json", "Nats-TTL": "never"},
+            headers={"Content-Type": CONTENT_TYPE_BATCH, "Nats-TTL": "never"},
         )
         if whole:
             lane.commits = 0

@@ -12,7 +12,6 @@ from tests.simulation.clockwork import SimHandle
 from tests.simulation.network import Connection
 
 PLAYS = plays_stream(0)
-FORGOTTEN_S_MAX = 0.5
 CONFLICT = min(CODES_CONFLICT)
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
