@@ -56,10 +56,15 @@ async def test_the_live_projection_goes_on_through_the_swap(nats_url: str, datab
             await rebuild.rebuild(store.config)
         stop.set()
         ids_written, sequence = await writing
-        shown = await store.query("play", ListPlays(company_id=COMPANY, after={STREAM: sequence}))
         await eventually(store.is_ready)
+
+        async def projected() -> bool:
+            # The answer waits for the projection too, but no longer than a caller would.
+            shown = await store.query("play", ListPlays(company_id=COMPANY, after={STREAM: sequence}))
+            return bool(shown["total"] == 43 + len(ids_written))
+
+        await eventually(projected)
         found = {row["id"] for row in await rows(database, "select id from plays where state = 'DONE'")}
-        assert shown["total"] == 43 + len(ids_written)
         assert ids_written <= found
         before = await _contents(database)
         await rebuild.rebuild(store.config)
