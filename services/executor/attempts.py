@@ -124,6 +124,7 @@ class Attempts:
             flow_id=self._key.flow_id,
             play_id=self._key.play_id,
             ref=step.ref,
+            started_by=play.by,
             idempotency_key=f"{self._key.play_id}:{step.name}",
             attempt=(run.attempts if run else 0) + 1,
             retries=play.retries,

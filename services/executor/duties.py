@@ -58,7 +58,7 @@ class Duties:
             case d.TellParent():
                 await self._tell(duty)
             case d.StartErrorFlow():
-                await self._start_error_flow(duty)
+                await self._start_error_flow(duty, by=play.by)
             case d.FreeSlots():
                 await self._admissions.free(self._key, duty.lanes, duty.retry)
             case d.LookInLine():
@@ -81,7 +81,7 @@ class Duties:
         id = f"ended-{self._key.play_id}"
         await self._plays.send(parent, "child", ended, id=id, correlation_id=self._correlation_id)
 
-    async def _start_error_flow(self, duty: d.StartErrorFlow) -> None:
+    async def _start_error_flow(self, duty: d.StartErrorFlow, *, by: str) -> None:
         try:
             flow, definition = await self._plays.find_flow(self._key.company_id, duty.flow)
         except NotFound as error:
@@ -97,6 +97,7 @@ class Duties:
             flow_version=flow.version,
             args=duty.args,
             trigger="error",
+            by=by,
             seed=ids.derived_id("seed", duty.play_id),
             parent_play_id=self._key.play_id,
             depth=duty.depth,

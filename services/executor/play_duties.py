@@ -121,6 +121,7 @@ def start_of(duty: StartChild, play: Play, parent: m.Parent, at: datetime) -> m.
         flow_version=duty.child.flow_version,
         args=duty.args,
         trigger="subflow",
+        by=play.by,
         seed=duty.child.seed,
         parent_play_id=parent.play_id,
         parent=parent,

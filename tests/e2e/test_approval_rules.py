@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.api import Api, Json
+from tests.e2e.api import Api, Json, eventually
 from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "gate", "appId": "var", "args": {"values": {"n": 1}}, "needsApproval": True}
@@ -40,6 +40,32 @@ async def test_section_12_who_is_not_named_may_not_decide(api: Api) -> None:
 async def test_section_12_whoever_started_it_may_not_decide_when_asked_not_to(api: Api) -> None:
     play = await waiting(api, "Self", noSelfApproval=True)
     assert await api.refused("POST", f"/api/plays/{play}/approve", YES) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_section_12_nor_may_they_in_a_flow_that_theirs_calls(api: Api, asynchronous: bool) -> None:
+    name = f"Called {asynchronous}"
+    called = await api.create_flow(name, {**STEP, "approval": {"noSelfApproval": True}})
+    calls = {"ref": "call", "appId": "subflow", "args": {"flowId": called["id"], "async": asynchronous}}
+    await api.run((await api.create_flow(f"Calls {name}", calls))["id"])
+
+    async def gated() -> Json:
+        return (await api.get(f"/api/plays?flowId={called['id']}&state=WAIT"))["data"]
+
+    (play,) = await eventually(gated)
+    assert await api.refused("POST", f"/api/plays/{play['id']}/approve", YES) == (403, "FORBIDDEN")
+
+
+async def test_section_12_nor_may_they_in_the_flow_for_their_failure(api: Api) -> None:
+    told = await api.create_flow("Told", {**STEP, "approval": {"noSelfApproval": True}})
+    fails = {"ref": "a", "appId": "var", "args": {"values": {"x": "{{ div 1 0 }}"}}}
+    await api.run((await api.create_flow("Fails", fails, execution={"onFailFlowId": told["id"]}))["id"])
+
+    async def gated() -> Json:
+        return (await api.get(f"/api/plays?flowId={told['id']}&state=WAIT"))["data"]
+
+    (play,) = await eventually(gated)
+    assert await api.refused("POST", f"/api/plays/{play['id']}/approve", YES) == (403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize(("on_timeout", "state"), [("approve", "DONE"), ("decline", "FAIL")])

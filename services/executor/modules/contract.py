@@ -80,6 +80,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     collected: Sequence[Any] = ()
     depth: int = 0  # how many plays stand above this one
     retries: int = 0  # how often the play was retried; attempts count anew after each
+    started_by: str = ""  # who started the play, or the first of those above it
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ class Subflow(EffectModule[SubflowArgs]):
             flow_version=flow.version,
             args=args.args,
             trigger="subflow",
+            by=step.started_by,
             seed=seed,
             parent_play_id=step.play_id,
             depth=step.depth + 1,

@@ -157,10 +157,10 @@ def row_of(envelope: Envelope, *, stream: str, sequence: int) -> AuditRow | None
 def deed_of(envelope: Envelope, *, play_id: str, stream: str, sequence: int) -> AuditRow | None:
     """Return the record of what somebody asked of a play, None for a command of nobody.
 
-    A play that a step starts is the deed of whoever started its parent.
+    A play that another one starts is the deed of whoever started that one.
     """
     command = envelope.data
-    if not command.by or (isinstance(command, play.StartPlay) and command.trigger == "subflow"):
+    if not command.by or (isinstance(command, play.StartPlay) and command.trigger in {"subflow", "error"}):
         return None
     action = DEEDS[type(command)]
     if isinstance(command, play.ApprovePlay) and command.decision == "declined":
