@@ -145,6 +145,10 @@ M = TypeVar("M", bound=msgspec.Struct)
 class UnknownType(msgspec.ValidationError):
     """A message of a type that this release does not know; a newer one may."""
 
+    def __init__(self, type_name: str) -> None:
+        super().__init__(f"unknown message type {type_name}")
+        self.type_name = type_name
+
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The CloudEvents 1.0 envelope with our extensions (https://cloudevents.io, JSON event format)."""
@@ -286,16 +290,43 @@ def decode_message(payload: bytes) -> Envelope:
 def decode_commit(payload: bytes, *, sequence: int) -> Commit:
     """Decode a batch from the log, in today's shape.
 
-    Raises msgspec.DecodeError when it is not a batch of at least one known event.
+    Raises UnknownType when it holds an event of a newer release, msgspec.DecodeError when it is not a batch of at least
+    one event.
     """
+    batch = _batch(payload)
+    return _commit(batch, tuple(data_of(raw.type, raw.data) for raw in batch), sequence)
+
+
+def known_part(payload: bytes, *, sequence: int) -> tuple[Commit, tuple[str, ...]]:
+    """Decode a batch without the events of newer releases; also return their types.
+
+    For those who show what happened. Who decides needs all of it. Raises msgspec.DecodeError as `decode_commit`.
+    """
+    batch = _batch(payload)
+    known = [raw for raw in batch if is_known(raw.type)]
+    events = tuple(data_of(raw.type, raw.data) for raw in known)
+    newer = () if len(known) == len(batch) else tuple(raw.type for raw in batch if not is_known(raw.type))
+    return _commit(batch, events, sequence), newer
+
+
+def is_known(type_name: str) -> bool:
+    """Tell whether this release can read messages of a type."""
+    return type_name in _decoders or type_name in UPCASTERS
+
+
+def _batch(payload: bytes) -> list[RawEvent]:
     batch = _decode_batch(payload)
     if not batch:
         raise msgspec.ValidationError("a commit holds at least one event")
+    return batch
+
+
+def _commit(batch: list[RawEvent], events: tuple[Any, ...], sequence: int) -> Commit:
     first = batch[0]
     return Commit(
         id=first.id.partition(".")[0],
         sequence=sequence,
-        events=tuple(data_of(raw.type, raw.data) for raw in batch),
+        events=events,
         source=first.source,
         subject=first.subject,
         time=first.time,
@@ -336,7 +367,7 @@ def data_of(type_name: str, data: msgspec.Raw) -> Any:
     if decode is not None:
         return decode(data)
     if type_name not in UPCASTERS:
-        raise UnknownType(f"unknown message type {type_name}")
+        raise UnknownType(type_name)
     json: Json = msgspec.json.decode(data)
     return upcast(type_name, json)
 

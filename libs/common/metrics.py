@@ -55,6 +55,9 @@ COMMITS = Counter("headrace_commits_total", "Commits appended", ("outcome",))
 CONSUMER_PENDING = Gauge("headrace_consumer_pending", "Commands not yet delivered", ("consumer",))
 PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet projected", ("stream",))
 PROJECTED = Counter("headrace_projected_total", "Messages projected", ("stream",))
+NEWER = Counter(
+    "headrace_newer_types_total", "Messages of types that only a newer release knows", ("type", "what")
+)
 SWEPT = Counter("headrace_revived_total", "Plays the sweep asked to revive")
 CARRIED = Counter("headrace_carried_over_total", "Parked plays the sweep asked to carry over")
 

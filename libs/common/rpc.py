@@ -8,14 +8,18 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from libs.common import trace
+from libs.common import newer, trace
 from libs.common.bus import Bus, Message, Subscription
+from libs.common.codec import UnknownType
 from libs.common.connection import ANSWER_BYTES_MAX
 from libs.common.errors import HeadraceError, Invalid, NobodyListens, Problem, TooLarge, Unavailable
 from libs.common.messages.query import Reply
 
 T = TypeVar("T")
 Handler = Callable[[Any], Awaitable[Any]]
+
+# How msgspec ends what it says of a tag that no struct of a union has.
+_UNKNOWN_TAG = " - at `$.type`"
 
 log = structlog.get_logger(__name__)
 # A service that restarts is back within about a second; its callers wait for it rather than fail.
@@ -91,7 +95,15 @@ async def serve(
         try:
             request = decode(message.data)
             result = await handlers[type(request)](request)
+        except UnknownType as error:
+            newer.note(error, what="request", subject=subject, sequence=0)
+            return Reply(problem=Problem.of(Unavailable("a newer release wrote what this request is about")))
         except msgspec.DecodeError as error:
+            if str(error).endswith(_UNKNOWN_TAG):
+                # Another instance may be of the release of whoever asks.
+                return Reply(
+                    problem=Problem.of(Unavailable(f"this release does not know the request: {error}"))
+                )
             return Reply(problem=Problem.of(Invalid(str(error))))
         except HeadraceError as error:
             return Reply(problem=Problem.of(error))

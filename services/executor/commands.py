@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from libs.common import ids, metrics, trace
+from libs.common import ids, metrics, newer, trace
 from libs.common.bus import Expected
 from libs.common.codec import Context, Envelope, UnknownType, decode_message, source_of
 from libs.common.consumer import Delivery
@@ -41,8 +41,6 @@ FACTS = (
 )
 # Nobody retries one play as often.
 FORGOTTEN_RETRIES_MAX = 1_000
-# An hour of redeliveries at the default ack_wait: so long may a rolling update take to bring an executor that knows it.
-UNKNOWN_DELIVERIES_MAX = 360
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +56,20 @@ class Commands:
     async def handle(self, delivery: Delivery, decided: "asyncio.Future[None] | None" = None) -> None:
         """Decide a delivered command, and drive its play if that is what it means; `decided` is set when it drives.
 
-        Raises Unavailable when the log does not answer: the command stays unacknowledged and comes again.
+        Raises Unavailable when the log does not answer: the command stays unacknowledged and comes again. So it does
+        when it, or anything it has to be decided on, is of a type that only a newer release knows: for one that does.
         """
+        try:
+            await self._handle(delivery, decided)
+        except UnknownType as error:
+            newer.note(error, what="command", subject=delivery.subject, sequence=delivery.sequence)
+
+    async def _handle(self, delivery: Delivery, decided: "asyncio.Future[None] | None") -> None:
         try:
             key, verb = parse_play(delivery.subject)
             envelope = decode_message(delivery.data)
-        except UnknownType as error:
-            await self._leave_to_newer(delivery, error)
-            return
+        except UnknownType:
+            raise
         except (ValueError, msgspec.DecodeError) as error:
             # It stays in the log for whoever looks; redelivering it would never help.
             at = {"subject": delivery.subject, "sequence": delivery.sequence}
@@ -93,15 +97,6 @@ class Commands:
                     continue
                 return
         raise Unavailable(f"play {key.play_id}: could not decide {verb} in {HANDLE_ATTEMPTS_MAX} attempts")
-
-    async def _leave_to_newer(self, delivery: Delivery, error: Exception) -> None:
-        """Leave a command of a newer release to an executor that knows it; give up visibly when none comes."""
-        at = {"subject": delivery.subject, "sequence": delivery.sequence, "delivery": delivery.delivery}
-        if delivery.delivery < UNKNOWN_DELIVERIES_MAX:
-            log.warning("command_unknown", **at, error=str(error))
-            return
-        log.error("command_unknown_given_up", **at, error=str(error))
-        await delivery.ack()
 
     async def _decide(self, given: "_Given", *, fresh: bool, decided: "asyncio.Future[None] | None") -> None:
         key, delivery, envelope = given.key, given.delivery, given.envelope

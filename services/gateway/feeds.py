@@ -106,7 +106,7 @@ class Feed:
         if key.shard >= self._shards:
             return
         try:
-            found = frames_of(codec.decode_commit(message.data, sequence=sequence), shard=key.shard)
+            found = frames_of(codec.known_part(message.data, sequence=sequence)[0], shard=key.shard)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.error("commit_unreadable", subject=message.subject, sequence=sequence, error=str(error))  # noqa: TRY400
             return

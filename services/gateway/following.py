@@ -172,7 +172,7 @@ class Follower:
 
     async def _send_commit(self, shard: int, sequence: int, data: bytes) -> None:
         try:
-            found = frames_of(codec.decode_commit(data, sequence=sequence), shard=shard)
+            found = frames_of(codec.known_part(data, sequence=sequence)[0], shard=shard)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.error("commit_unreadable", shard=shard, sequence=sequence, error=str(error))  # noqa: TRY400
         else:

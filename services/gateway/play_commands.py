@@ -66,7 +66,7 @@ class PlayCommands:
         command_id = f"{verb}-{ids.new_id()}"
 
         def test(state: str, data: bytes) -> bool:
-            return effect(state, codec.decode_commit(data, sequence=0))
+            return effect(state, codec.known_part(data, sequence=0)[0])
 
         waiter = await self._parts.live.waiter(place.key, test)
         try:
@@ -81,7 +81,7 @@ class PlayCommands:
             waiter.close()
         if found is None:
             return None
-        commit = codec.decode_commit(found.data, sequence=found.sequence)
+        commit, _ = codec.known_part(found.data, sequence=found.sequence)
         return Told(found, commit, commit.causation_id == command_id)
 
     def noted(self, place: Place, seen: Seen) -> dict[str, str]:

@@ -151,7 +151,7 @@ class Plays:
         stream = subjects.plays_stream(key.shard)
         while page := await self._bus.load_page(stream, key.events, since=since, limit=HISTORY_PAGE_MAX):
             for stored in page:
-                for event in codec.decode_commit(stored.data, sequence=stored.sequence).events:
+                for event in codec.known_part(stored.data, sequence=stored.sequence)[0].events:
                     yield event
             since = page[-1].sequence + 1
 

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from libs.common import codec, metrics, trace
+from libs.common import codec, metrics, newer, trace
 from libs.common.consumer import Delivery
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages import schedule as m
@@ -105,11 +105,22 @@ class Fires:
                 log.warning("fires_not_kept", held=len(held), error=error.message)
 
     async def handle(self, delivery: Delivery) -> None:
-        """Handle one delivered fire command; it is left for redelivery when the log does not answer."""
+        """Handle one delivered fire command; it is left for redelivery when the log does not answer.
+
+        So it is when it, its schedule or its flow is of a type that only a newer release knows.
+        """
+        try:
+            await self._receive(delivery)
+        except codec.UnknownType as error:
+            newer.note(error, what="fire", subject=delivery.subject, sequence=delivery.sequence)
+
+    async def _receive(self, delivery: Delivery) -> None:
         try:
             key = parse_fire(delivery.subject)
             envelope = codec.decode_message(delivery.data)
             command = envelope.data
+        except codec.UnknownType:
+            raise
         except (ValueError, msgspec.DecodeError) as error:
             log.error(  # noqa: TRY400 - the sentence says it all
                 "fire_unreadable", subject=delivery.subject, sequence=delivery.sequence, error=str(error)

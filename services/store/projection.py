@@ -7,7 +7,8 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
-from libs.common import subjects, trace
+from libs.common import newer, subjects, trace
+from libs.common.codec import UnknownType
 from libs.common.errors import HeadraceError
 from libs.common.payloads import Payloads
 from services.store.database import Connection
@@ -30,7 +31,7 @@ PAYLOAD_BYTES_MAX = 33_554_432
 PLAYS_INTERVAL_S = 0.02
 DEAD_LETTERS = Counter("headrace_dead_letters_total", "Messages that could not be projected", ("stream",))
 # A value that Postgres or its driver refuses; a ValueError is how the driver refuses a parameter.
-_REFUSED = (
+REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -77,6 +78,17 @@ class Projection:
             before = await self._write_whole(connection, whole, before=before)
         return before
 
+    async def write_again(self, connection: Connection, records: list[Record], *, at: int) -> None:
+        """Project messages from before the checkpoint, which stays `at`, inside the caller's transaction.
+
+        Raises CheckpointMoved when it is elsewhere, Unavailable when a value is away.
+        """
+        if self._payloads is not None:
+            records = [await whole_record(self._payloads, record) for record in records]
+        batch = self._make_batch()
+        letters = [letter for record in records if (letter := _add(batch, record)) is not None]
+        await self._write(connection, batch, letters, Move(self.stream, at, at))
+
     async def _write_whole(self, connection: Connection, records: list[Record], *, before: int) -> int:
         after = records[-1].sequence
         with trace.span("project batch", stream=self.stream, messages=len(records)):
@@ -84,7 +96,7 @@ class Projection:
             letters = [letter for record in records if (letter := _add(batch, record)) is not None]
             try:
                 await self._write(connection, batch, letters, Move(self.stream, before, after))
-            except _REFUSED as error:
+            except REFUSED as error:
                 return await self._write_parts(connection, records, before, error)
         if trace.enabled() and isinstance(batch, PlaysBatch):
             _trace_ended(batch)
@@ -119,6 +131,8 @@ class Projection:
     def _tell(self, letters: list[DeadLetter]) -> None:
         DEAD_LETTERS.labels(self.stream).inc(len(letters))
         for record, error in letters:
+            if error.startswith(dead_letters.NEWER):
+                continue  # told of its type, once
             log.error(
                 "dead_letter",
                 stream=self.stream,
@@ -131,6 +145,9 @@ class Projection:
 def _add(batch: Batch, record: Record) -> DeadLetter | None:
     try:
         batch.add(record)
+    except UnknownType as error:
+        newer.note(error, what="projection", subject=record.subject, sequence=record.sequence)
+        return DeadLetter(record, f"{dead_letters.NEWER}{error}")
     except _UNREADABLE as error:
         return DeadLetter(record, f"{type(error).__name__}: {error}")
     return None

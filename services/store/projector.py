@@ -17,6 +17,7 @@ from services.store.log_reader import LogReader
 from services.store.progress import Progress, Projected
 from services.store.projection import BATCH_MESSAGES_MAX, CheckpointMoved, Projection
 from services.store.read_models import checkpoints
+from services.store.relearn import relearn
 
 IDLE_ANNOUNCE_S = 2.0
 STAND_BY_POLL_S = 0.25
@@ -110,6 +111,7 @@ class Projector:
     async def _lead(self, connection: Connection) -> None:
         checkpoint = await self._checkpoint(connection)
         log.info("projector_leads", stream=self._stream, checkpoint=checkpoint)
+        await relearn(self._bus, connection, self._projection, at=checkpoint)
         await self._reader.open(after=checkpoint)
         while True:
             records = await self._reader.batch(BATCH_MESSAGES_MAX, timeout_s=IDLE_ANNOUNCE_S)

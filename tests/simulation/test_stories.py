@@ -6,7 +6,6 @@ from unittest import mock
 
 import pytest
 
-from libs.common.codec import Context, encode_message, source_of
 from libs.common.messages import play as m
 from libs.common.messages.flow import Flow, Layer
 from services.executor import commands
@@ -136,28 +135,6 @@ def test_a_cancel_that_races_its_start_in_one_process_leaves_the_driver_its_eyes
     world = World(seed, plan).run()
     end = the_play(world).commits[-1]
     assert world.server.streams[PLAYS].messages[end.sequence].at < 6.0
-
-
-class OfANewerRelease(World):
-    """A world in which somebody sends a command that none of its executors knows."""
-
-    def definition_of(self, n: int) -> int:
-        context = Context(source=source_of(COMPANY, "f0"), subject="p0")
-        known = encode_message(m.CancelPlay(at=EPOCH), id="newer", context=context)
-        unknown = known.replace(b"play.cancel.v1", b"play.future.v1")
-        self.loop.call_soon(self.server.store, self.people.keys[n].command("release"), unknown, {})
-        return super().definition_of(n)
-
-
-def test_a_command_of_a_newer_release_is_left_to_an_executor_that_knows_it() -> None:
-    with pytest.raises(Violated, match=r"not at rest .*release at 2 is not acknowledged$"):
-        played(a_touch(), world=OfANewerRelease)
-
-
-def test_a_command_that_nobody_ever_knows_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "UNKNOWN_DELIVERIES_MAX", 3)
-    world = played(a_touch(), world=OfANewerRelease)
-    assert the_play(world).play.status == "DONE"
 
 
 SEEDS_MAX = 20

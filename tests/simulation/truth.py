@@ -51,6 +51,7 @@ class Truth(msgspec.Struct, kw_only=True):
     operated: Operated = msgspec.field(default_factory=Operated)
     cancelled_at: float | None = None
     timer: str = ""  # the wait whose timer was set last
+    newer: list[Kept] = []  # commits that none of the executors can read
 
 
 class Laws(Observer):
@@ -99,11 +100,25 @@ class Laws(Observer):
         elif kept.subject.startswith("tmr."):
             self._timer_set(truth, decode_message(kept.data).data)
         elif kept.subject.startswith("evt."):
-            assert self.server is not None
-            commit, missing = memory.whole(self.server, decode_commit(kept.data, sequence=kept.sequence))
-            if missing:
-                self.fail("D13", key.play_id, f"a commit refers to a value that is not durable: {missing}")
-            self._committed(truth, commit, last)
+            for unread in [*truth.newer, kept]:
+                self._commit_stored(truth, unread)
+
+    def _commit_stored(self, truth: Truth, kept: Kept) -> None:
+        key, state = parse_play(kept.subject)
+        assert self.server is not None
+        try:
+            read = decode_commit(kept.data, sequence=kept.sequence)
+        except UnknownType:
+            if truth.newer:
+                self.fail("newer", key.play_id, "somebody drives it who cannot read all of its history")
+            truth.newer.append(kept)
+            return
+        if kept in truth.newer:
+            truth.newer.remove(kept)
+        commit, missing = memory.whole(self.server, read)
+        if missing:
+            self.fail("D13", key.play_id, f"a commit refers to a value that is not durable: {missing}")
+        self._committed(truth, commit, state)
 
     def _timer_set(self, truth: Truth, wake: m.WakePlay) -> None:
         waits_for_time = truth.play.status == "WAIT" and truth.play.wait_until is not None

@@ -57,7 +57,7 @@ class RunFeed:
         return found
 
     async def _events(self, stored: Stored) -> list[RunEvent]:
-        commit = codec.decode_commit(stored.data, sequence=stored.sequence)
+        commit, _ = codec.known_part(stored.data, sequence=stored.sequence)
         frames = frames_of(commit, shard=self._key.shard).frames
         end = end_in(stored.data)
         out = None

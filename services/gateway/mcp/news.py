@@ -27,7 +27,7 @@ class News:
             # The last commit is offered again by whoever looks for lost ones.
             if data != told:
                 told = data
-                for event in codec.decode_commit(data, sequence=0).events:
+                for event in codec.known_part(data, sequence=0)[0].events:
                     self._note(play_id, event)
             return state in m.TERMINAL
 

@@ -117,6 +117,6 @@ class EventRoutes:
         stored = await self._parts.bus.get(subjects.plays_stream(shard), place.sequence)
         if stored is None:
             return False
-        frames = frames_of(codec.decode_commit(stored.data, sequence=stored.sequence), shard=shard).frames
+        frames = frames_of(codec.known_part(stored.data, sequence=stored.sequence)[0], shard=shard).frames
         last = next((frame for frame in frames if frame.type in LAST_TYPES), None)
         return last is not None and last.position <= since[shard]

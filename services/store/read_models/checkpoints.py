@@ -21,7 +21,10 @@ class Batch(Protocol):
     """The messages of one batch, folded to the rows they leave behind."""
 
     def add(self, record: Record) -> None:
-        """Fold one message in. Raises msgspec.DecodeError or ValueError, and changes nothing, when it is unreadable."""
+        """Fold one message in. Raises msgspec.DecodeError or ValueError, and changes nothing, when it is unreadable.
+
+        Raises UnknownType when all or some of it is of types that only a newer release knows.
+        """
         ...
 
     async def write(self, connection: Connection, move: Move) -> bool:

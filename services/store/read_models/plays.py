@@ -129,12 +129,15 @@ class PlaysBatch:
         self.ended: list[str] = []  # the traceparents of the commits that ended a play
 
     def add(self, record: Record) -> None:
-        """Fold in a start command or a commit. Raises msgspec.DecodeError or ValueError when it cannot be read."""
+        """Fold in a command or a commit. Raises msgspec.DecodeError or ValueError when it cannot be read.
+
+        Of a commit with events that only a newer release knows the others are folded in: then it raises UnknownType.
+        """
         key, last = subjects.parse_play(record.subject)
         if record.subject.startswith("cmd."):
             self._add_command(key, record)
             return
-        commit = codec.decode_commit(record.data, sequence=record.sequence)
+        commit, newer = codec.known_part(record.data, sequence=record.sequence)
         if not _KNOWN.issuperset(map(type, commit.events)):
             raise ValueError("a commit of a play holds events of something else")
         play = self._play(key, commit.time, record.sequence)
@@ -143,6 +146,8 @@ class PlaysBatch:
             _FOLDS[type(event)](play, event)
         if last in m.TERMINAL and commit.traceparent:
             self.ended.append(commit.traceparent)
+        if newer:
+            raise codec.UnknownType(newer[0])
 
     def _add_command(self, key: subjects.PlayKey, record: Record) -> None:
         envelope = codec.decode_message(record.data)
