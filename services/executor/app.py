@@ -94,6 +94,8 @@ class App:
             ),
         )
         self._commands = Commands(parts, plans, self._drivers)
+        if self._registry.unfenced:
+            log.warning("modules_without_shown_args", modules=self._registry.unfenced)
         await announce.modules(self._bus, self._registry, now=self._clock.now())
         self._nudges = await self._bus.subscribe("ctl.play.*", self._drivers.nudged)
         self._heartbeat = asyncio.create_task(self._drivers.heartbeats(), name="heartbeats")

@@ -50,6 +50,8 @@ class Greet(PureModule[GreetArgs]):
     Args = GreetArgs
     args_example = {"name": "Ada"}
     out_example = {"text": "Hello Ada"}
+    # The greeting holds the name: no secret may be read in it (write-a-module.md).
+    shown_args = frozenset({"name"})
 
     def evaluate(self, args: GreetArgs, step: Step) -> dict[str, str]:
         return {"text": f"Hello {args.name}"}

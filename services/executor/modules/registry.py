@@ -65,6 +65,8 @@ class Registry:
     def __init__(self, modules: Iterable[type[Module[Any]]]) -> None:
         """Check and collect modules; `cleaning` are those with something to do after a play.
 
+        `unfenced` are the names of those that packages bring and that say nothing of `shown_args`: what is read in
+        their args is only masked in what they put out (ADR 38).
         Raises InvalidModule for one that breaks the contract or takes a name twice.
         """
         self._modules: dict[str, Module[Any]] = {}
@@ -76,6 +78,9 @@ class Registry:
                     f"{_name(kind)} and {_name(first)} both call themselves {module.app_id!r}"
                 )
             self._modules[module.app_id] = module
+        self.unfenced = tuple(
+            app_id for app_id, module in sorted(self._modules.items()) if _is_unfenced(type(module))
+        )
         self.cleaning = tuple(module for module in self._modules.values() if _cleans_up(module))
 
     @classmethod
@@ -103,6 +108,13 @@ class Registry:
 
 def _cleans_up(module: Module[Any]) -> TypeGuard[EffectModule[Any]]:
     return isinstance(module, EffectModule) and type(module).after_play is not EffectModule.after_play
+
+
+def _is_unfenced(kind: type[Module[Any]]) -> bool:
+    brought = kind.__module__.partition(".")[0] != __name__.partition(".")[0]
+    return brought and not any(
+        "shown_args" in vars(each) for each in kind.__mro__[: kind.__mro__.index(Module)]
+    )
 
 
 def info(module: Module[Any]) -> ModuleInfo:

@@ -121,6 +121,16 @@ def test_an_entry_point_may_name_a_function_that_returns_several(monkeypatch: py
     assert {"greet", "shout", "var"} <= {module.app_id for module in registry.all()}
 
 
+def test_modules_of_packages_that_do_not_say_what_they_show_are_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    says_none = type("Quiet", (Greet,), {"app_id": "quiet", "shown_args": frozenset()})
+    inherits = type("Hushed", (says_none,), {"app_id": "hushed"})
+    brought = [*several(), says_none, inherits]
+    assert Registry.load([a_point(monkeypatch, lambda: brought)]).unfenced == ("greet", "shout")
+    assert MODULES.unfenced == ()
+
+
 def test_nothing_is_known_under_a_name_nobody_took() -> None:
     assert MODULES.get("no-such-module") is None
 

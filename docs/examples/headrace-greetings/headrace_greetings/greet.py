@@ -24,6 +24,8 @@ class Greet(PureModule[GreetArgs]):
     Args = GreetArgs
     args_example = {"name": "Ada", "language": "de"}
     out_example = {"text": "Guten Tag Ada"}
+    # The greeting holds the name: no secret may be read in it.
+    shown_args = frozenset({"name"})
 
     def evaluate(self, args: GreetArgs, step: Step) -> dict[str, Any]:
         """Return the greeting."""

@@ -1,6 +1,6 @@
 """The module `greet-post`: it has effects, so it names its idempotency key to whoever it calls."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import aiohttp
 from msgspec import Meta, Struct
@@ -23,6 +23,8 @@ class GreetPost(EffectModule[GreetPostArgs]):
     Args = GreetPostArgs
     args_example = {"url": "https://wall.example.com/greetings", "text": "Hello Ada"}
     out_example = {"statusCode": 201}
+    # A status tells nothing of what was sent.
+    shown_args: ClassVar[frozenset[str]] = frozenset()
 
     async def run(self, args: GreetPostArgs, step: Step, services: Services) -> dict[str, Any]:
         """Return the status of the answer."""
