@@ -13,8 +13,9 @@ import uvloop
 from libs.common import codec, subjects
 from libs.common.bus import Bus, Stored
 from tests.bench.processes import machine
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 AT_ONCE = 32
 WITHIN_S = 120.0

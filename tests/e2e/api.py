@@ -3,8 +3,7 @@
 import asyncio
 import io
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, Self
 from weakref import WeakKeyDictionary
@@ -12,8 +11,8 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from yarl import URL
 
-WITHIN_S = 60.0
-POLL_S = 0.02
+from tests.waiting import WITHIN_S, eventually
+
 TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 Json = Any
 
@@ -171,6 +170,17 @@ class Api:
         """Return the recorded steps of a play by ref."""
         return {layer["ref"]: layer for layer in await self.get(f"/api/plays/{play_id}/layers")}
 
+    async def keep(self, key: str, value: Json, **fields: Json) -> Json:
+        """Set a KV entry and return it."""
+        answer = await self.call("POST", "/api/kv", {"key": key, "value": value, **fields})
+        assert answer.status in (200, 201), answer
+        return answer.json
+
+    async def waiting(self, flow_id: str) -> list[Json]:
+        """Return the plays of a flow that wait."""
+        found: list[Json] = (await self.get(f"/api/flows/{flow_id}/plays?state=WAIT"))["data"]
+        return found
+
     @asynccontextmanager
     async def socket(self, query: str = "") -> AsyncIterator["Frames"]:
         """Open `/api/ws` until the end of the block."""
@@ -237,6 +247,10 @@ class Frames:
         async with asyncio.timeout(within_s):
             return await self.connection.receive_json()
 
+    async def take(self, count: int) -> list[Json]:
+        """Return the next so many frames."""
+        return [await self.next() for _ in range(count)]
+
     async def until(self, kind: str, *, play_id: str = "", within_s: float = WITHIN_S) -> list[Json]:
         """Return all frames up to and including the first of this type (of this play)."""
         frames: list[Json] = []
@@ -246,15 +260,6 @@ class Frames:
                 frames.append(frame)
                 if frame["type"] == kind and play_id in ("", frame["playId"]):
                     return frames
-
-
-async def eventually(condition: Callable[[], Awaitable[Json]], *, within_s: float = WITHIN_S) -> Json:
-    """Return the first true value of the condition. Fails when none comes in time."""
-    deadline_s = time.monotonic() + within_s
-    while not (value := await condition()):
-        assert time.monotonic() < deadline_s, f"not within {within_s} s: {condition.__qualname__}"
-        await asyncio.sleep(POLL_S)
-    return value
 
 
 def _good(answer: Answer, status: int) -> Json:

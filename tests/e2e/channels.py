@@ -9,7 +9,8 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from tests.e2e.api import WITHIN_S, Answer, Api, Json, eventually
+from tests.e2e.api import Answer, Api, Json
+from tests.waiting import WITHIN_S, eventually
 
 ECHO = {"ref": "echo", "appId": "var", "args": {"values": {"got": "{{ $prev.args }}"}}}
 

@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tests.e2e.api import WITHIN_S, Json
+from tests.e2e.api import Json
+from tests.waiting import WITHIN_S
 
 
 class Heard(NamedTuple):

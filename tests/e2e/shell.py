@@ -14,9 +14,9 @@ from deploy.local import cli
 from libs.common.bus import Bus
 from tests.e2e.api import Api
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
+from tests.waiting import WITHIN_S
 
 HEADRACE = Path(sys.executable).with_name("headrace")
-WITHIN_S = 60.0
 
 
 class Said(NamedTuple):

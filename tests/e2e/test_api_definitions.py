@@ -1,19 +1,10 @@
 """Flows and their steps, as people define them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "a", "appId": "var", "args": {"values": {"x": 1}}}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def test_a_flow_is_created_with_its_defaults(api: Api) -> None:

@@ -16,8 +16,9 @@ from libs.common.bus import Bus
 from libs.common.config import Config
 from libs.common.health import Health
 from services.gateway.app import App
-from tests.e2e.api import Answer, Api, Json, eventually
+from tests.e2e.api import Answer, Api, Json
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 REVOKED_EVERYWHERE_S_MAX = 15.0
 

@@ -1,23 +1,15 @@
 """Plays: started, waited for, listed, cancelled, approved."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "a", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}}
 GATE = {**STEP, "needsApproval": True}
 BROKEN = {"ref": "a", "appId": "var", "args": {"values": {"n": "{{ div 1 0 }}"}}}
 UNKNOWN = "0" * 24
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def test_a_play_can_be_read_from_the_moment_it_was_accepted(api: Api) -> None:

@@ -1,20 +1,12 @@
 """Approvals with rules over HTTP: who decides, how many must, and what happens without them (spec flow8 section 12)."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.e2e.api import Api, Json, eventually
-from tests.fixtures.system import RunningSystem
+from tests.e2e.api import Api, Json
+from tests.waiting import eventually
 
 STEP = {"ref": "gate", "appId": "var", "args": {"values": {"n": 1}}, "needsApproval": True}
 YES = {"layerId": "gate", "decision": "approved"}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def waiting(api: Api, name: str, **rules: Json) -> str:

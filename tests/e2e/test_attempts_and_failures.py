@@ -2,33 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.origin import Origin
-from tests.fixtures.system import RunningSystem
+from tests.e2e.steps import broken, note
+from tests.waiting import eventually
 
 SLOW_S = 8.0
 NEVER = {"leftValue": 1, "operator": "eq", "rightValue": 2}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin.serving() as origin:
-        yield origin
-
-
-def var(ref: str, index: int, **fields: Json) -> Json:
-    values = fields.pop("values", {"n": 1})
-    return {"ref": ref, "appId": "var", "index": index, "args": {"values": values}, **fields}
 
 
 def pause(ref: str, ms: int, index: int = 0, **fields: Json) -> Json:
@@ -38,11 +21,6 @@ def pause(ref: str, ms: int, index: int = 0, **fields: Json) -> Json:
 def call(origin: Origin, path: str, ref: str = "a", index: int = 0, **fields: Json) -> Json:
     args = {"method": "POST", "url": f"{origin.url}{path}"} | fields.pop("args", {})
     return {"ref": ref, "appId": "curl", "index": index, "args": args, **fields}
-
-
-def broken(ref: str = "bad", index: int = 0, **fields: Json) -> Json:
-    """A step that fails for good."""
-    return {"ref": ref, "appId": "json-parse", "index": index, "args": {"input": "{"}, **fields}
 
 
 def when(left: str, value: Json) -> list[Json]:
@@ -168,8 +146,8 @@ async def test_10_what_cannot_help_is_not_tried_again(api: Api) -> None:
     retry = {"count": 3, "delayMs": 10_000}
     _play, layers = await ended(
         api,
-        var("filtered", 0, filters=[NEVER], retry=retry),
-        var("expression", 0, values={"n": "{{ div 1 0 }}"}, retry=retry),
+        note("filtered", 0, filters=[NEVER], retry=retry),
+        note("expression", 0, values={"n": "{{ div 1 0 }}"}, retry=retry),
         broken("final", 0, retry=retry),
     )
     assert states(layers) == {"filtered": "FILTERED", "expression": "FAIL", "final": "FAIL"}
@@ -202,7 +180,7 @@ async def test_10_args_are_the_same_in_every_attempt(api: Api, origin: Origin) -
 
 
 async def test_10_a_deferred_step_begins_so_much_later(api: Api) -> None:
-    flow = await api.create_flow("Later", var("a", 0, deferAfterMs=2_300))
+    flow = await api.create_flow("Later", note("a", 0, deferAfterMs=2_300))
     started = await api.run(flow["id"])
     await api.wait_for(started["playId"], "WAIT")
     assert states(await api.layers_of(started["playId"])) == {"a": "DEFERRED"}
@@ -223,8 +201,8 @@ async def test_10_plays_of_one_flow_do_not_wait_for_each_other(api: Api) -> None
 async def test_11_at_the_next_index_one_step_handles_success_and_one_failure(
     api: Api, origin: Origin
 ) -> None:
-    good = var("good", 1, filters=when("{{ $prev.a.state }}", "DONE"))
-    bad = var("bad", 1, filters=when("{{ $prev.a.state }}", "FAIL"))
+    good = note("good", 1, filters=when("{{ $prev.a.state }}", "DONE"))
+    bad = note("bad", 1, filters=when("{{ $prev.a.state }}", "FAIL"))
     done, layers = await ended(api, call(origin, "/echo"), good, bad)
     assert (done["state"], states(layers)) == ("DONE", {"a": "DONE", "good": "DONE", "bad": "FILTERED"})
     failed, layers = await ended(api, call(origin, "/drop/9/x", retry={"count": 1}), good, bad)
@@ -240,18 +218,18 @@ async def test_11_at_the_next_index_one_step_handles_success_and_one_failure(
     ],
 )
 async def test_11_a_handler_refers_to_state_or_error_on_either_side(api: Api, filters: Json) -> None:
-    play, layers = await ended(api, broken(), var("h", 3, filters=filters), var("plain", 1))
+    play, layers = await ended(api, broken(), note("h", 3, filters=filters), note("plain", 1))
     assert (play["state"], states(layers)) == ("FAIL", {"bad": "FAIL", "h": "DONE", "plain": "SKIP"})
 
 
 async def test_11_a_handler_of_another_step_does_not_run(api: Api) -> None:
-    handler = var("h", 1, filters=when("{{ $prev.fine.state }}", "DONE"))
-    play, layers = await ended(api, var("fine", 0), broken(), handler)
+    handler = note("h", 1, filters=when("{{ $prev.fine.state }}", "DONE"))
+    play, layers = await ended(api, note("fine", 0), broken(), handler)
     assert (play["state"], layers["h"]["state"]) == ("FAIL", "SKIP")
 
 
 async def test_11_a_failed_play_says_which_step_and_why(api: Api) -> None:
-    play, layers = await ended(api, var("fine", 0), broken("second", 1), broken("third", 2))
+    play, layers = await ended(api, note("fine", 0), broken("second", 1), broken("third", 2))
     assert (play["failedRef"], play["errorCode"]) == ("second", "MODULE_ERROR")
     assert play["error"] == layers["second"]["error"]
     assert play["failedAt"] == play["completedAt"]
@@ -259,7 +237,7 @@ async def test_11_a_failed_play_says_which_step_and_why(api: Api) -> None:
 
 async def test_11_on_error_skip_keeps_the_error_and_an_empty_output(api: Api) -> None:
     play, layers = await ended(
-        api, broken(onError="skip"), var("after", 1, values={"out": "{{ $prev.bad.input }}"})
+        api, broken(onError="skip"), note("after", 1, values={"out": "{{ $prev.bad.input }}"})
     )
     assert (play["state"], play["error"], play["out"]) == ("DONE", None, {"out": None})
     assert (layers["bad"]["state"], layers["bad"]["out"]) == ("SKIP", None)
@@ -267,7 +245,7 @@ async def test_11_on_error_skip_keeps_the_error_and_an_empty_output(api: Api) ->
 
 
 async def test_11_on_error_continue_is_seen_by_later_steps(api: Api) -> None:
-    after = var("after", 1, values={"state": "{{ $prev.bad.state }}", "why": "{{ $prev.bad.error }}"})
+    after = note("after", 1, values={"state": "{{ $prev.bad.state }}", "why": "{{ $prev.bad.error }}"})
     play, layers = await ended(api, broken(onError="continue"), after)
     assert (play["state"], play["out"]) == ("DONE", {"state": "FAIL", "why": layers["bad"]["error"]})
 
@@ -280,9 +258,9 @@ async def plays_of(api: Api, flow_id: str) -> int:
 
 
 async def test_11_a_failure_that_does_not_matter_starts_no_error_flow(api: Api) -> None:
-    handler = await api.create_flow("Not needed", var("a", 0))
+    handler = await api.create_flow("Not needed", note("a", 0))
     flow = {"execution": {"onFailFlowId": handler["id"]}}
-    await ended(api, broken(onError="continue"), var("fine", 1), **flow)
+    await ended(api, broken(onError="continue"), note("fine", 1), **flow)
     failed, _ = await ended(api, broken(), **flow)
     assert (await only_play(api, handler["id"]))["parentPlayId"] == failed["id"]
 
@@ -300,7 +278,7 @@ async def only_play(api: Api, flow_id: str) -> Json:
 async def test_11_an_error_flow_gets_the_context_of_the_failed_play(api: Api) -> None:
     seen = {"ref": "seen", "appId": "var", "args": {"values": {"all": "{{ $prev.args }}"}}}
     handler = await api.create_flow("Context", seen)
-    steps = [var("fine", 0, values={"x": [1]}), var("off", 0, filters=[NEVER]), broken(index=1)]
+    steps = [note("fine", 0, values={"x": [1]}), note("off", 0, filters=[NEVER]), broken(index=1)]
     failed, layers = await ended(api, *steps, args={"n": 1}, execution={"onFailFlowId": handler["id"]})
     play = await only_play(api, handler["id"])
     assert play["trigger"] == "error"
@@ -322,7 +300,7 @@ async def test_11_an_error_flow_gets_the_context_of_the_failed_play(api: Api) ->
 
 
 async def test_11_a_disabled_or_deleted_error_flow_is_ignored(api: Api) -> None:
-    handler = await api.create_flow("Gone", var("a", 0))
+    handler = await api.create_flow("Gone", note("a", 0))
     flow = await api.create_flow("Unguarded", broken(), execution={"onFailFlowId": handler["id"]})
     await api.put(f"/api/flows/{handler['id']}", {"enabled": False})
     assert (await api.finished(flow["id"]))["state"] == "FAIL"
@@ -333,7 +311,7 @@ async def test_11_a_disabled_or_deleted_error_flow_is_ignored(api: Api) -> None:
 
 @pytest.mark.parametrize("field", ["timeout", "flow timeout"])
 async def test_11_a_timeout_starts_the_error_flow(api: Api, origin: Origin, field: str) -> None:
-    handler = await api.create_flow(f"After {field}", var("a", 0))
+    handler = await api.create_flow(f"After {field}", note("a", 0))
     execution = {"onFailFlowId": handler["id"]} | ({"timeout": 1} if field == "flow timeout" else {})
     timeout: dict[str, Json] = {"timeout": 1} if field == "timeout" else {}
     failed, _ = await ended(api, call(origin, "/hang/9/x", **timeout), execution=execution)

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import neighbour
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 
 async def records(api: Api, query: str = "") -> list[Json]:

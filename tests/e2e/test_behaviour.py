@@ -1,7 +1,6 @@
 """What the contract (flow8) states of steps and plays: a test a statement, named by its section, on one system."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
@@ -9,13 +8,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 def var(ref: str, index: Json = None, **values: Json) -> Json:

@@ -1,20 +1,12 @@
 """What the contract (flow8) decides before everything else: codes, forms, the sequence of the socket."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.e2e.api import Api, Json, eventually
-from tests.fixtures.system import RunningSystem
+from tests.e2e.api import Api, Json
+from tests.waiting import eventually
 
 STEP = {"ref": "a", "appId": "var", "args": {"values": {"n": 1}}}
 GATE = {**STEP, "ref": "gate", "needsApproval": True}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def test_0_what_is_created_is_201_what_is_deleted_is_told_in_json(api: Api) -> None:

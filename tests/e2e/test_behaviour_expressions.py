@@ -1,22 +1,11 @@
 """What the contract (flow8) states of expressions: section 7, many cases in each play."""
 
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-def var(ref: str, **values: Json) -> Json:
-    return {"ref": ref, "appId": "var", "args": {"values": values}}
+from tests.e2e.steps import var
 
 
 async def layers_of(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:

@@ -1,24 +1,13 @@
 """What the contract (flow8) states of flows, steps, groups and filters: sections 5 and 6, on one system."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
+from tests.e2e.steps import var
 
 GATE = {"ref": "gate", "appId": "var", "args": {"values": {}}, "needsApproval": True}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-def var(ref: str, **values: Json) -> Json:
-    return {"ref": ref, "appId": "var", "args": {"values": values}}
 
 
 async def layers_of(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:

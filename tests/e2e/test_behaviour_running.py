@@ -1,35 +1,20 @@
 """What the contract (flow8) states of running flows, states and KV entries: sections 8, 9 and 13, on one system."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
+from tests.e2e.steps import step, var
 
 GATE = {"ref": "gate", "appId": "var", "args": {"values": {}}, "needsApproval": True}
 NEVER = {"filters": [{"leftValue": 1, "operator": "eq", "rightValue": 2}]}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-def var(ref: str, **values: Json) -> Json:
-    return {"ref": ref, "appId": "var", "args": {"values": values}}
-
-
 def fails(ref: str, on_error: str = "fail") -> Json:
     return {**var(ref, n="{{ div 1 0 }}"), "onError": on_error}
-
-
-def step(app_id: str, ref: str = "a", **args: Json) -> Json:
-    return {"ref": ref, "appId": app_id, "args": args}
 
 
 # ── 8: running ──────────────────────────────────────────────────────────────────────────────────────

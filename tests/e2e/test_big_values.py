@@ -3,9 +3,6 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-
-import pytest
 
 from libs.common import subjects
 from libs.common.bus import Bus
@@ -28,12 +25,6 @@ GATE = {
 def _copies(count: int) -> Json:
     values = {f"copy{n}": "{{ $prev.args.text }}" for n in range(count)}
     return {"ref": "big", "appId": "var", "args": {"values": values}}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def test_big_args_and_outputs_are_shown_whole(api: Api) -> None:

@@ -10,8 +10,9 @@ from libs.common.clock import SystemClock
 from libs.common.codec import Context, encode_message, source_of
 from libs.common.messages.play import CarryOverPlay, StartPlay
 from libs.common.subjects import PlayKey
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 FIRST = {"ref": "first", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}}
 GATE = {
@@ -22,12 +23,6 @@ GATE = {
     "args": {"values": {"sum": "{{ add $prev.first.n $prev.args.n }}"}},
 }
 STREAM = subjects.plays_stream(0)
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 @pytest.fixture

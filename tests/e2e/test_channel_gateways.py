@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from services.gateway.channels.book import LOOK_AGAIN_S
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.e2e.channels import ECHO, Door, call, closed, door
 from tests.fixtures.ports import port_range
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 # Without hearing of it a gateway looks again after LOOK_AGAIN_S.
 HEARD_S_MAX = LOOK_AGAIN_S / 2

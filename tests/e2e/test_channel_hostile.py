@@ -10,15 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.gateway.channels.server import HEADERS_MAX
-from tests.e2e.api import WITHIN_S, Api, Json
+from tests.e2e.api import Api, Json
 from tests.e2e.channels import ECHO, Door, call, door, refused
-from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture

@@ -1,22 +1,15 @@
 """HTTP channels over real sockets (spec flow8 section 14.1)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from services.gateway.channels.book import LOOK_AGAIN_S
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.channels import ECHO, Door, call, closed, door, refused
-from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 SUM = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.body.net 2 }}"}}}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def echo(api: Api, *layers: Json, **fields: Json) -> str:

@@ -9,15 +9,9 @@ import aiohttp
 import pytest
 
 from services.gateway.channels.socket import FRAMES_WAITING_MAX
-from tests.e2e.api import WITHIN_S, Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.channels import ECHO, Door, call, door, refused
-from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
+from tests.waiting import WITHIN_S, eventually
 
 
 class Line:

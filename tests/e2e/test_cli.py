@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.docs import pages
-from tests.e2e.shell import HEADRACE, WITHIN_S, Shell, api_key, copy_home, forget
+from tests.e2e.shell import HEADRACE, Shell, api_key, copy_home, forget
 from tests.fixtures.system import EMAIL, PASSWORD, RunningSystem
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.slow
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}

@@ -13,14 +13,6 @@ pytestmark = pytest.mark.slow
 STEP = {"ref": "sum", "appId": "var", "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
 
 
-@pytest.fixture(scope="module")
-def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Shell(shared_system, tmp_path_factory.mktemp("config"))
-    known = {"HEADRACE_PASSWORD": shared_system.password}
-    assert shell("login", "--email", shared_system.email, environ=known).code == 0
-    return shell
-
-
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.shell import HEADRACE, WITHIN_S, Shell
-from tests.fixtures.system import RunningSystem
+from tests.e2e.shell import HEADRACE, Shell
+from tests.waiting import WITHIN_S
 
 pytestmark = pytest.mark.slow
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
@@ -17,14 +17,6 @@ COMPLETE = """
 source <("$1" completion bash); shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _headrace; printf '%s\\n' "${COMPREPLY[@]}"
 """
-
-
-@pytest.fixture(scope="module")
-def headrace(shared_system: RunningSystem, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Shell(shared_system, tmp_path_factory.mktemp("config"))
-    known = {"HEADRACE_PASSWORD": shared_system.password}
-    assert shell("login", "--email", shared_system.email, environ=known).code == 0
-    return shell
 
 
 def step_of(headrace: Shell, play: str, ref: str) -> dict[str, object]:

@@ -1,9 +1,6 @@
 """`GET /api/plays/:id/events` (spec flow8 section 16): a play from its start to its end, as Server-Sent Events."""
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from tests.e2e.api import Api
 from tests.e2e.companies import neighbour
@@ -11,12 +8,6 @@ from tests.fixtures.system import RunningSystem
 
 STEP = {"ref": "a", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}}
 GATE = {**STEP, "needsApproval": True}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def test_a_finished_play_is_told_as_the_socket_told_it(api: Api) -> None:

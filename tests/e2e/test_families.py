@@ -2,23 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 
-import pytest
-
-from tests.e2e.api import Api, Json, eventually
-from tests.fixtures.system import RunningSystem
+from tests.e2e.api import Api, Json
+from tests.waiting import eventually
 
 ECHO = {"ref": "echo", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}}
 BROKEN = {"ref": "bad", "appId": "var", "args": {"values": {"n": "{{ div 1 0 }}"}}}
 FAR = {"ref": "far", "appId": "delay", "args": {"ms": 600_000}}
 PAUSE = {"ref": "pause", "appId": "delay", "args": {"ms": 1_000}}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 def calling(flow: str, **args: Json) -> Json:

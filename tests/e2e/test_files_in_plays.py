@@ -6,15 +6,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import neighbour
+from tests.e2e.steps import step
 from tests.fixtures.system import FILE_BYTES_MAX, RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -30,10 +26,6 @@ async def origin() -> AsyncIterator[str]:
     app.router.add_get("/{name:.*}", answer)
     async with TestServer(app, host="127.0.0.1") as server:
         yield str(server.make_url("/"))
-
-
-def step(app_id: str, ref: str, **args: Json) -> Json:
-    return {"ref": ref, "appId": app_id, "args": args}
 
 
 async def ran(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:

@@ -8,9 +8,10 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.e2e.door import PASSWORD, Door, new_email, refusal, registered
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 USER_FIELDS = {
     "id", "stripe_id", "tracking_id", "email", "username", "preferred_username", "name", "description", "avatar",

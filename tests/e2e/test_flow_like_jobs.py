@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.api import Answer, Api, eventually
+from tests.e2e.api import Answer, Api
 from tests.e2e.door import Door, refusal, registered
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 FIELDS = {"job_id", "status", "started_at", "completed_at", "error"}
 JSON = {"Content-Type": "application/json"}

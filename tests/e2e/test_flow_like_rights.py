@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.api import eventually
 from tests.e2e.door import Door, refusal, registered
 from tests.e2e.team import APPS, Team, made, remembered, shown_as
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 ADD = {"appId": "var", "ref": "sum", "index": 0, "args": {"values": {"gross": "{{ mul $prev.args.net 2 }}"}}}
 SIGN = {"appId": "var", "ref": "sign", "index": 0, "needsApproval": True, "args": {"values": {"a": 1}}}

@@ -1,34 +1,19 @@
 """Approvals, and the events that sockets hear of plays, over HTTP (spec flow8 sections 12 and 16)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
 from tests.e2e.api import Api, Json
+from tests.e2e.steps import broken, note
 from tests.fixtures.system import RunningSystem
 
 NEVER = {"leftValue": 1, "operator": "eq", "rightValue": 2}
 
 
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-def var(ref: str, index: int = 0, **fields: Json) -> Json:
-    values = fields.pop("values", {"n": 1})
-    return {"ref": ref, "appId": "var", "index": index, "args": {"values": values}, **fields}
-
-
 def gate(ref: str = "gate", index: int = 0, **fields: Json) -> Json:
-    return var(ref, index, needsApproval=True, **fields)
-
-
-def broken(ref: str = "bad", index: int = 0, **fields: Json) -> Json:
-    return {"ref": ref, "appId": "json-parse", "index": index, "args": {"input": "{"}, **fields}
+    return note(ref, index, needsApproval=True, **fields)
 
 
 async def parked(api: Api, *layers: Json, **flow: Json) -> str:
@@ -66,7 +51,7 @@ async def test_12_the_gate_is_before_the_args_are_evaluated(api: Api) -> None:
 
 
 async def test_12_a_declined_gate_fails_its_step_with_the_note_and_is_not_tried_again(api: Api) -> None:
-    play_id = await parked(api, gate(retry={"count": 3}), var("after", 1))
+    play_id = await parked(api, gate(retry={"count": 3}), note("after", 1))
     await decide(api, play_id, "gate", "declined", note="too expensive")
     play = await api.wait_for(play_id)
     layer = (await api.layers_of(play_id))["gate"]
@@ -77,7 +62,7 @@ async def test_12_a_declined_gate_fails_its_step_with_the_note_and_is_not_tried_
 
 async def test_12_a_handler_sees_that_a_gate_was_declined(api: Api) -> None:
     failed = [{"leftValue": "{{ $prev.gate.state }}", "operator": "eq", "rightValue": "FAIL"}]
-    handler = var("handler", 1, filters=failed, values={"d": "{{ $prev.gate.approval.decision }}"})
+    handler = note("handler", 1, filters=failed, values={"d": "{{ $prev.gate.approval.decision }}"})
     play_id = await parked(api, gate(), handler)
     await decide(api, play_id, "gate", "declined")
     assert (await api.wait_for(play_id))["state"] == "FAIL"
@@ -86,7 +71,7 @@ async def test_12_a_handler_sees_that_a_gate_was_declined(api: Api) -> None:
 
 @pytest.mark.parametrize(("on_error", "state"), [("continue", "FAIL"), ("skip", "SKIP")])
 async def test_12_a_declined_gate_may_not_matter(api: Api, on_error: str, state: str) -> None:
-    play_id = await parked(api, gate(onError=on_error), var("after", 1))
+    play_id = await parked(api, gate(onError=on_error), note("after", 1))
     await decide(api, play_id, "gate", "declined")
     assert (await api.wait_for(play_id))["state"] == "DONE"
     assert await states(api, play_id) == {"gate": state, "after": "DONE"}
@@ -94,7 +79,7 @@ async def test_12_a_declined_gate_may_not_matter(api: Api, on_error: str, state:
 
 async def test_12_siblings_run_and_each_gate_is_decided_by_itself(api: Api) -> None:
     pause = {"ref": "slow", "appId": "delay", "index": 0, "args": {"ms": 400}}
-    flow = await api.create_flow("Siblings", gate("one"), gate("two"), pause, var("after", 1))
+    flow = await api.create_flow("Siblings", gate("one"), gate("two"), pause, note("after", 1))
     async with api.socket(f"?flowId={flow['id']}") as frames:
         play_id = (await api.run(flow["id"]))["playId"]
         told = await frames.until("play:waiting", play_id=play_id)
@@ -114,7 +99,7 @@ async def test_12_siblings_run_and_each_gate_is_decided_by_itself(api: Api) -> N
 
 
 async def test_12_a_decision_is_shown_with_who_and_when_and_read_by_later_steps(api: Api) -> None:
-    seen = var(
+    seen = note(
         "seen", 1, values={"it": "{{ $prev.gate.approval }}", "d": "{{ $prev.gate.approval.decision }}"}
     )
     play_id = await parked(api, gate(), seen)
@@ -186,7 +171,7 @@ async def told(
 
 
 async def test_16_frames_of_a_play_that_is_done(api: Api) -> None:
-    flow, frames = await told(api, var("a"))
+    flow, frames = await told(api, note("a"))
     started, begun, done, completed = frames
     assert [frame["type"] for frame in frames] == [
         "play:started",
@@ -221,7 +206,7 @@ async def test_16_frames_of_a_play_that_failed(api: Api) -> None:
 
 
 async def test_16_a_filtered_step_is_only_completed_and_a_skipped_one_started_too(api: Api) -> None:
-    _, frames = await told(api, var("a", filters=[NEVER]), broken("b", 1, onError="skip"))
+    _, frames = await told(api, note("a", filters=[NEVER]), broken("b", 1, onError="skip"))
     steps = [
         (frame["type"].rpartition(":")[2], frame["ref"], frame["state"]) for frame in frames if "ref" in frame
     ]
@@ -230,7 +215,7 @@ async def test_16_a_filtered_step_is_only_completed_and_a_skipped_one_started_to
 
 
 async def test_16_a_play_that_was_filtered_is_completed_with_that_state(api: Api) -> None:
-    _, frames = await told(api, var("a", filters=[NEVER]))
+    _, frames = await told(api, note("a", filters=[NEVER]))
     assert (frames[-1]["type"], frames[-1]["state"]) == ("play:completed", "FILTERED")
 
 
@@ -245,7 +230,7 @@ async def test_16_a_cancelled_play_is_told_as_failed(api: Api) -> None:
 
 
 async def test_16_frames_follow_what_is_stored_and_keep_their_order(api: Api) -> None:
-    flow = await api.create_flow("Stored", *(var(f"s{n}", n) for n in range(6)))
+    flow = await api.create_flow("Stored", *(note(f"s{n}", n) for n in range(6)))
     async with api.socket(f"?flowId={flow['id']}") as frames:
         play_id = (await api.run(flow["id"]))["playId"]
         seen = await frames.until("play:completed")
@@ -259,7 +244,7 @@ async def test_16_frames_follow_what_is_stored_and_keep_their_order(api: Api) ->
 
 async def test_16_a_key_opens_the_socket_and_a_wrong_one_is_401(api: Api) -> None:
     key = await api.post("/api/auth/api-keys", {"name": "socket", "scopes": ["standard"]}, status=201)
-    flow = await api.create_flow("By key", var("a"))
+    flow = await api.create_flow("By key", note("a"))
     async with aiohttp.ClientSession(api.base_url) as stranger:
         async with stranger.ws_connect(f"/api/ws?token={key['token']}") as socket:
             # What a client says is ignored.

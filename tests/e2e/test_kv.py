@@ -16,12 +16,6 @@ from tests.fixtures.system import RunningSystem
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-async def put(api: Api, key: str, value: Json, **fields: Json) -> Json:
-    answer = await api.call("POST", "/api/kv", {"key": key, "value": value, **fields})
-    assert answer.status in (200, 201), answer
-    return answer.json
-
-
 async def test_a_post_creates_then_replaces(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
         made = await api.post("/api/kv", {"key": "greeting", "value": "hi"}, status=201)
@@ -45,7 +39,7 @@ async def test_a_post_creates_then_replaces(shared_system: RunningSystem) -> Non
 @pytest.mark.parametrize("value", ["", "text", 0, -1.5, True, None, [], {}, {"a": [{"b": "ü"}]}, 2**53])
 async def test_values_come_back_as_they_were_given(shared_system: RunningSystem, value: Json) -> None:
     async with Api.logged_in(shared_system) as api:
-        entry = await put(api, "as given", value)
+        entry = await api.keep("as given", value)
         read = await api.get(f"/api/kv/{entry['id']}")
     assert read["value"] == value
     assert type(read["value"]) is type(value)
@@ -82,7 +76,7 @@ async def test_what_is_no_entry_is_refused_by_name(
 async def test_the_company_may_be_named_and_be_no_other(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
         company = (await api.get("/api/auth/me"))["companyId"]
-        await put(api, "named company", 1, companyId=company)
+        await api.keep("named company", 1, companyId=company)
         assert (await api.get(f"/api/kv?companyId={company}&prefix=named"))["total"] == 1
         body = {"key": "x", "value": 1, "companyId": "0" * 24}
         assert await api.refused("POST", "/api/kv", body) == (403, "FORBIDDEN")
@@ -93,8 +87,8 @@ async def test_lists_are_filtered_and_paged(shared_system: RunningSystem) -> Non
     async with neighbour(shared_system) as api:
         flow = await api.create_flow("Listed")
         for key in ("b/2", "b/1", "a%_", "b/3"):
-            await put(api, key, key)
-        await put(api, "b/4", 4, scope="flow", scopeKey=flow["permanentId"])
+            await api.keep(key, key)
+        await api.keep("b/4", 4, scope="flow", scopeKey=flow["permanentId"])
 
         async def keys(query: str) -> list[str]:
             return [entry["key"] for entry in (await api.get(f"/api/kv?{query}"))["data"]]
@@ -112,7 +106,7 @@ async def test_lists_are_filtered_and_paged(shared_system: RunningSystem) -> Non
 
 async def test_a_deleted_entry_is_gone_and_can_be_made_anew(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
-        entry = await put(api, "short-lived", 1, secret=True)
+        entry = await api.keep("short-lived", 1, secret=True)
         assert await api.delete(f"/api/kv/{entry['id']}") == {"id": entry["id"], "deleted": True}
         for method in ("GET", "DELETE"):
             assert await api.refused(method, f"/api/kv/{entry['id']}") == (404, "KV_NOT_FOUND")
@@ -122,11 +116,11 @@ async def test_a_deleted_entry_is_gone_and_can_be_made_anew(shared_system: Runni
 
 async def test_a_secret_is_written_and_never_read(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
-        made = await put(api, "stripe", "sk_live_4711", secret=True)
+        made = await api.keep("stripe", "sk_live_4711", secret=True)
         read = await api.get(f"/api/kv/{made['id']}")
         (listed,) = (await api.get("/api/kv?prefix=stripe"))["data"]
         # It stays one when it is set again without a word.
-        again = await put(api, "stripe", "sk_live_4712")
+        again = await api.keep("stripe", "sk_live_4712")
         company = made["companyId"]
         async with bus_of(shared_system) as bus:
             found = await kv.read(bus, ReadKv(company_id=company, key="stripe", flow_id="f" * 24))
@@ -137,7 +131,7 @@ async def test_a_secret_is_written_and_never_read(shared_system: RunningSystem) 
 
 async def test_values_are_encrypted_in_the_log_and_in_the_database(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
-        entry = await put(api, "hidden", "plain-as-day")
+        entry = await api.keep("hidden", "plain-as-day")
         audit = await api.get(f"/api/audit?entityId={entry['id']}")
         async with bus_of(shared_system) as bus:
             (stored,) = await bus.load(subjects.KV, f"evt.kv.*.*.*.{entry['id']}")
@@ -152,7 +146,7 @@ async def test_values_are_encrypted_in_the_log_and_in_the_database(shared_system
 async def test_old_values_are_not_kept(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
         for n in range(5):
-            entry = await put(api, "changed often", n)
+            entry = await api.keep("changed often", n)
         async with bus_of(shared_system) as bus:
             stored = await bus.load(subjects.KV, f"evt.kv.*.*.*.{entry['id']}")
     assert len(stored) == 1
@@ -172,7 +166,7 @@ async def test_every_append_is_kept(shared_system: RunningSystem) -> None:
         made = await api.post("/api/kv/append", {"key": "list", "value": "first"}, status=201)
         await asyncio.gather(*(api.post("/api/kv/append", {"key": "list", "value": n}) for n in range(30)))
         read = await api.get(f"/api/kv/{made['id']}")
-        await put(api, "text", "ab")
+        await api.keep("text", "ab")
         text = await api.post("/api/kv/append", {"key": "text", "value": "cd"})
     assert made["value"] == ["first"]
     assert read["value"][0] == "first"
@@ -182,11 +176,11 @@ async def test_every_append_is_kept(shared_system: RunningSystem) -> None:
 
 async def test_what_cannot_grow_is_refused(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api:
-        await put(api, "object", {"a": 1})
+        await api.keep("object", {"a": 1})
         refused = (409, "KV_TYPE_MISMATCH")
         assert await api.refused("POST", "/api/kv/append", {"key": "object", "value": 1}) == refused
         assert await api.refused("POST", "/api/kv/increment", {"key": "object"}) == refused
-        await put(api, "big", 2**63 - 1)
+        await api.keep("big", 2**63 - 1)
         assert await api.refused("POST", "/api/kv/increment", {"key": "big"}) == refused
         body = {"key": "counter of texts", "by": "1"}
         assert await api.refused("POST", "/api/kv/increment", body) == (400, "VALIDATION_ERROR")
@@ -290,13 +284,13 @@ async def test_a_step_reads_what_the_step_before_has_appended(shared_system: Run
 async def test_entries_of_another_company_are_not_there(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api, neighbour(shared_system) as other:
         flow = await api.create_flow("Not theirs")
-        entry = await put(api, "theirs?", 1)
+        entry = await api.keep("theirs?", 1)
         for method in ("GET", "DELETE"):
             assert await other.refused(method, f"/api/kv/{entry['id']}") == (404, "KV_NOT_FOUND")
         body = {"key": "x", "value": 1, "scope": "flow", "scopeKey": flow["id"]}
         assert (await other.call("POST", "/api/kv", body)).status == 400
         assert (await other.get("/api/kv"))["total"] == 0
-        await put(other, "theirs?", 2)
+        await other.keep("theirs?", 2)
         assert (await api.get(f"/api/kv/{entry['id']}"))["value"] == 1
 
 
@@ -309,7 +303,7 @@ async def test_an_entry_that_is_not_there_is_not_found(shared_system: RunningSys
 
 async def test_viewers_read_and_write_nothing(shared_system: RunningSystem) -> None:
     async with Api.logged_in(shared_system) as api, Api(shared_system.base_url) as viewer:
-        entry = await put(api, "for viewers", 1)
+        entry = await api.keep("for viewers", 1)
         body = {"email": "kv@example.test", "role": "viewer", "password": "quite-a-long-one"}
         await api.post("/api/users", body, status=201)
         await viewer.login("kv@example.test", "quite-a-long-one")

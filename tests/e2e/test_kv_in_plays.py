@@ -1,30 +1,14 @@
 """Steps read and write KV entries: `$kv` in expressions, and the modules (spec flow8 sections 7, 13 and 17.7)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from libs.common import subjects
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of, neighbour
+from tests.e2e.steps import step, var
 from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-async def put(api: Api, key: str, value: Json, **fields: Json) -> Json:
-    answer = await api.call("POST", "/api/kv", {"key": key, "value": value, **fields})
-    assert answer.status in (200, 201), answer
-    return answer.json
-
-
-def var(ref: str = "a", **values: Json) -> Json:
-    return {"ref": ref, "appId": "var", "args": {"values": values}}
 
 
 async def out_of(api: Api, flow: Json, args: Json = None) -> Json:
@@ -38,10 +22,10 @@ async def out_of(api: Api, flow: Json, args: Json = None) -> Json:
 
 
 async def test_7_every_way_to_read_an_entry(api: Api) -> None:
-    await put(api, "limit", 100)
-    await put(api, "smtp", {"host": "mail", "ports": [25, 587]})
+    await api.keep("limit", 100)
+    await api.keep("smtp", {"host": "mail", "ports": [25, 587]})
     flow = await api.create_flow("Reads")
-    await put(api, "limit", 7, scope="flow", scopeKey=flow["id"])
+    await api.keep("limit", 7, scope="flow", scopeKey=flow["id"])
     step = var(
         got='{{ $kv.get "limit" }}',
         dotted="{{ $kv.limit }}",
@@ -70,11 +54,11 @@ async def test_7_every_way_to_read_an_entry(api: Api) -> None:
 
 
 async def test_7_a_filter_may_read_an_entry(api: Api) -> None:
-    await put(api, "open for business", True)
+    await api.keep("open for business", True)
     gate = {"leftValue": '{{ $kv.get "open for business" }}', "operator": "eq", "rightValue": "true"}
     flow = await api.create_flow("Filtered by KV", {**var(n=1), "filters": [gate]})
     assert await out_of(api, flow) == {"n": 1}
-    await put(api, "open for business", False)
+    await api.keep("open for business", False)
     assert (await api.run(flow["id"], wait=60))["state"] == "FILTERED"
 
 
@@ -88,13 +72,13 @@ async def test_7_entries_are_read_when_the_step_is_evaluated(api: Api) -> None:
 
 
 async def test_7_an_entry_read_after_an_approval_is_the_one_of_then(api: Api) -> None:
-    await put(api, "price", "old")
+    await api.keep("price", "old")
     gate = {"leftValue": "{{ $kv.price }}", "operator": "eq", "rightValue": "old"}
     flow = await api.create_flow(
         "Approved price", {**var(price="{{ $kv.price }}"), "needsApproval": True, "filters": [gate]}
     )
     parked = await api.run(flow["id"], wait=60)
-    await put(api, "price", "new")
+    await api.keep("price", "new")
     await api.post(f"/api/plays/{parked['playId']}/approve", {"layerId": "a", "decision": "approved"})
     assert (await api.wait_for(parked["playId"]))["out"] == {"price": "new"}
 
@@ -128,7 +112,7 @@ async def test_7_a_step_reads_only_so_many_entries(api: Api) -> None:
 
 async def test_7_a_step_reads_only_so_much(api: Api) -> None:
     for n in range(3):
-        await put(api, f"heavy {n}", "x" * 200_000)
+        await api.keep(f"heavy {n}", "x" * 200_000)
     two = var(a='{{ len ($kv.get "heavy 0") }}', b='{{ len ($kv.get "heavy 1") }}')
     three = var(**two["args"]["values"], c='{{ len ($kv.get "heavy 2") }}')
     assert await out_of(api, await api.create_flow("Two", two)) == {"a": 200_000, "b": 200_000}
@@ -139,8 +123,8 @@ async def test_7_a_step_reads_only_so_much(api: Api) -> None:
 async def test_7_entries_of_another_company_are_not_read(shared_system: RunningSystem, api: Api) -> None:
     async with neighbour(shared_system) as other:
         theirs = await other.create_flow("Theirs")
-        await put(other, "whose", "theirs")
-        await put(other, "whose", "theirs", scope="flow", scopeKey=theirs["id"])
+        await other.keep("whose", "theirs")
+        await other.keep("whose", "theirs", scope="flow", scopeKey=theirs["id"])
     flow = await api.create_flow("Ours", var(n="{{ $kv.whose }}"))
     assert await out_of(api, flow) == {"n": None}
     nosy = await api.create_flow("Nosy", var(n=f'{{{{ $kv.getScoped "flow" "{theirs["id"]}" "whose" }}}}'))
@@ -161,14 +145,14 @@ async def test_7_entries_of_another_company_are_not_read(shared_system: RunningS
 async def test_13_a_flow_says_which_scope_wins(api: Api, settings: Json, read: str) -> None:
     group = await api.post("/api/groups", {"name": "Scopes"}, status=201)
     flow = await api.create_flow("Scoped", var(n="{{ $kv.winner }}"), groupId=group["id"], **settings)
-    await put(api, "winner", "global")
-    await put(api, "winner", "group", scope="flow_group", scopeKey=group["id"])
-    await put(api, "winner", "flow", scope="flow", scopeKey=flow["id"])
+    await api.keep("winner", "global")
+    await api.keep("winner", "group", scope="flow_group", scopeKey=group["id"])
+    await api.keep("winner", "flow", scope="flow", scopeKey=flow["id"])
     assert await out_of(api, flow) == {"n": read}
 
 
 async def test_13_without_inheritance_only_the_own_scope_is_read(api: Api) -> None:
-    await put(api, "company only", 1)
+    await api.keep("company only", 1)
     step = {"ref": "b", "appId": "kv-get", "args": {"key": "company only"}}
     flow = await api.create_flow("Alone", var(n='{{ $kv["company only"] }}'), step, kvInherit="false")
     assert await out_of(api, flow) == {"value": None, "found": False}
@@ -176,21 +160,17 @@ async def test_13_without_inheritance_only_the_own_scope_is_read(api: Api) -> No
 
 async def test_13_scopes_are_merged_when_the_flow_says_so(api: Api) -> None:
     flow = await api.create_flow("Merged", var(n="{{ $kv.settings }}"), kvConflict="merge")
-    await put(api, "settings", {"a": 1, "list": [1]})
-    await put(api, "settings", {"b": 2, "list": [2]}, scope="flow", scopeKey=flow["id"])
+    await api.keep("settings", {"a": 1, "list": [1]})
+    await api.keep("settings", {"b": 2, "list": [2]}, scope="flow", scopeKey=flow["id"])
     assert await out_of(api, flow) == {"n": {"a": 1, "b": 2, "list": [1, 2]}}
 
 
 # ── section 17.7: the modules ───────────────────────────────────────────────────────────────────────
 
 
-def step(app_id: str, ref: str = "a", **args: Json) -> Json:
-    return {"ref": ref, "appId": app_id, "args": args}
-
-
 async def test_17_7_kv_get_says_whether_there_is_an_entry(api: Api) -> None:
     flow = await api.create_flow("Get", step("kv-get", key="{{ $prev.args.key }}"))
-    await put(api, "there", [1])
+    await api.keep("there", [1])
     assert await out_of(api, flow, {"key": "there"}) == {"value": [1], "found": True}
     assert await out_of(api, flow, {"key": "not there"}) == {"value": None, "found": False}
 
@@ -223,9 +203,9 @@ async def test_17_7_kv_append_grows_lists_and_texts(api: Api) -> None:
     flow = await api.create_flow("Append", step("kv-append", key="log", value="{{ $prev.args.value }}"))
     assert await out_of(api, flow, {"value": {"n": 1}}) == {"value": [{"n": 1}]}
     assert await out_of(api, flow, {"value": 2}) == {"value": [{"n": 1}, 2]}
-    await put(api, "log", "ab", scope="flow", scopeKey=flow["id"])
+    await api.keep("log", "ab", scope="flow", scopeKey=flow["id"])
     assert await out_of(api, flow, {"value": "cd"}) == {"value": "abcd"}
-    await put(api, "log", {"a": 1}, scope="flow", scopeKey=flow["id"])
+    await api.keep("log", {"a": 1}, scope="flow", scopeKey=flow["id"])
     ended = await api.run(flow["id"], {"value": 1}, wait=60)
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "KV_TYPE_MISMATCH")
 
@@ -243,7 +223,7 @@ async def test_17_7_concurrent_appends_and_counts_all_count(api: Api) -> None:
 
 async def test_17_7_kv_delete_forgets(api: Api) -> None:
     flow = await api.create_flow("Delete", step("kv-delete", key="gone", scope="global"))
-    await put(api, "gone", 1)
+    await api.keep("gone", 1)
     assert await out_of(api, flow) == {"key": "gone", "deleted": True}
     assert await out_of(api, flow) == {"key": "gone", "deleted": False}
     assert (await api.get("/api/kv?prefix=gone"))["total"] == 0
@@ -296,7 +276,7 @@ async def test_17_7_bad_args_fail_the_step_at_once(api: Api, app_id: str, args: 
 
 async def test_a_secret_is_used_and_stands_in_no_event(shared_system: RunningSystem, api: Api) -> None:
     secret = "sk_live_0815_4711"
-    await put(api, "api key", secret, secret=True)
+    await api.keep("api key", secret, secret=True)
     sign = step("hmac", "sign", input="text", key='{{ $kv["api key"] }}')
     refused = {
         **step("curl", "call", url="http://127.0.0.1:9/", bearerToken='{{ $kv["api key"] }}'),
@@ -320,7 +300,7 @@ async def test_a_secret_is_used_and_stands_in_no_event(shared_system: RunningSys
 
 
 async def test_kv_set_keeps_a_secret_a_secret(api: Api) -> None:
-    entry = await put(api, "rotating", "first-secret", secret=True)
+    entry = await api.keep("rotating", "first-secret", secret=True)
     known = {"leftValue": "{{ $kv.rotating }}", "operator": "eq", "rightValue": "first-secret-2"}
     flow = await api.create_flow(
         "Rotate", step("kv-set", key="rotating", value="{{ $kv.rotating }}-2", scope="global"),

@@ -1,23 +1,13 @@
 """Limits over HTTP: plays in line, retried and held ones too, and what callers are told (spec flow8, 8 to 10)."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import neighbour
-from tests.fixtures.system import RunningSystem, running_system
+from tests.fixtures.system import running_system
 
 GATE = {"ref": "gate", "appId": "var", "args": {"values": {"n": 1}}, "index": 0, "needsApproval": True}
 AFTER = {"ref": "after", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}, "index": 1}
 APPROVED = {"layerId": "gate", "decision": "approved"}
 ONE = {"maxConcurrent": 1}
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def gated(api: Api, name: str, **fields: Json) -> str:

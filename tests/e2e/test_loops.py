@@ -1,18 +1,9 @@
 """Control flow over HTTP (spec flow8 section 17.1): router, enumeration, iterator, aggregator."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.e2e.api import Api, Json
 from tests.e2e.loops import ended, gather, loop, var
-from tests.fixtures.system import RunningSystem
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 def states(steps: list[Json]) -> list[tuple[str, Json, str]]:

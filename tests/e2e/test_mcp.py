@@ -8,10 +8,11 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.e2e.companies import neighbour
 from tests.e2e.mcp_client import MODES, client, key_of, mcp_url, tool
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("mode", MODES)]
 SUM = {"ref": "sum", "appId": "var", "args": {"values": {"total": "{{ add $prev.args.a $prev.args.b }}"}}}
@@ -140,7 +141,7 @@ async def test_14_3_an_approval_pauses_the_call_and_progress_tells_of_it(
         token = (await key_of(api))["token"]
         async with client(mcp_url(shared_system), token, mode) as mcp, asyncio.TaskGroup() as tasks:
             call = tasks.create_task(mcp.call_tool(name, {"a": 1, "b": 2}, progress_callback=told))
-            play = (await eventually(lambda: waiting(api, flow)))[0]
+            play = (await eventually(lambda: api.waiting(flow["id"])))[0]
             await eventually(lambda: said(news, "sign waits for an approval"))
             await api.post(f"/api/plays/{play['id']}/approve", {"layerId": "sign", "decision": "approved"})
         assert call.result().structured_content == {"signed": True}
@@ -184,7 +185,7 @@ async def test_14_3_a_call_that_the_client_cancels_cancels_its_play(
         token = (await key_of(api))["token"]
         async with client(mcp_url(shared_system), token, mode) as mcp, anyio.create_task_group() as tasks:
             tasks.start_soon(mcp.call_tool, name, {})
-            [play] = await eventually(lambda: waiting(api, flow))
+            [play] = await eventually(lambda: api.waiting(flow["id"]))
             tasks.cancel_scope.cancel()
         ended = await api.wait_for(play["id"])
     assert (ended["state"], ended["errorCode"]) == ("FAIL", "CANCELLED")
@@ -258,11 +259,6 @@ async def test_20_a_viewers_key_lists_tools_and_calls_none(shared_system: Runnin
             assert name in [each.name for each in (await mcp.list_tools()).tools]
             with pytest.raises(MCPError, match="permission to run"):
                 await mcp.call_tool(name, {"a": 1, "b": 2})
-
-
-async def waiting(api: Api, flow: Any) -> list[Any]:
-    found: list[Any] = (await api.get(f"/api/flows/{flow['id']}/plays?state=WAIT"))["data"]
-    return found
 
 
 async def said(news: list[tuple[float, str | None]], text: str) -> bool:

@@ -4,15 +4,15 @@ import asyncio
 import json
 import signal
 import time
-from typing import Any
 
 import aiohttp
 import httpx
 import pytest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.e2e.mcp_client import begin_session, client, key_of, mcp_url, plain, tool
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 STOPPED_S_MAX = 30.0
@@ -59,7 +59,7 @@ async def test_a_gateway_that_stops_ends_streams_and_calls_and_leaves_plays_alon
                 call = tasks.create_task(
                     http.post(mcp_url(system), content=json.dumps(CALL), headers=session)
                 )
-                play = (await eventually(lambda: waiting(api, flow)))[0]
+                play = (await eventually(lambda: api.waiting(flow["id"])))[0]
                 async with http.stream("GET", mcp_url(system), headers=session) as stream:
                     old, began_s = system.kill("gateway-0", signal.SIGTERM), time.monotonic()
                     async for _ in stream.aiter_raw():
@@ -80,8 +80,3 @@ async def answers(api: Api) -> bool:
         return (await api.call("GET", "/api/health")).status == 200
     except aiohttp.ClientError:
         return False
-
-
-async def waiting(api: Api, flow: Any) -> list[Any]:
-    found: list[Any] = (await api.get(f"/api/flows/{flow['id']}/plays?state=WAIT"))["data"]
-    return found

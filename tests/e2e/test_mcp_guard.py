@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from services.gateway.mcp.sessions import SESSIONS_PER_COMPANY_MAX
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.e2e.companies import neighbour
 from tests.e2e.mcp_client import INITIALIZE, LIST, begin_session, client, key_of, mcp_url, plain, tool
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
@@ -93,7 +94,7 @@ async def test_4_a_call_whose_key_is_revoked_ends_and_its_play_goes_on(shared_sy
             call = tasks.create_task(
                 http.post(mcp_url(shared_system), content=json.dumps(body), headers=session)
             )
-            play = (await eventually(lambda: waiting(api, flow)))[0]
+            play = (await eventually(lambda: api.waiting(flow["id"])))[0]
             await api.delete(f"/api/auth/api-keys/{key['id']}")
         assert "signed" not in call.result().text
         await api.post(f"/api/plays/{play['id']}/approve", {"layerId": "sign", "decision": "approved"})
@@ -230,8 +231,3 @@ async def test_the_answer_is_never_written_with_more_than_a_line(shared_system: 
     async with client(mcp_url(shared_system), token, "legacy") as mcp:
         result = await mcp.call_tool("lines", {})
     assert result.structured_content == {"text": "a\n\ndata: {}\r\n\r\nevent: x"}
-
-
-async def waiting(api: Api, flow: Any) -> list[Any]:
-    found: list[Any] = (await api.get(f"/api/flows/{flow['id']}/plays?state=WAIT"))["data"]
-    return found

@@ -1,6 +1,5 @@
 """What each module takes, gives and refuses, in plays over HTTP (spec flow8 section 17): many cases share a flow."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,21 +8,8 @@ from yarl import URL
 from tests.e2e.api import Api, Json
 from tests.e2e.module_cases import FAULTS, RESULTS
 from tests.e2e.origin import Origin
-from tests.fixtures.system import RunningSystem
 
 RAW_JWT_NONE = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiI0MiJ9."
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin.serving() as origin:
-        yield origin
 
 
 async def outcomes(api: Api, app_id: str, given: list[Json], args: Json = None, **layer: Json) -> list[Json]:

@@ -7,9 +7,10 @@ from libs.common import ids, subjects
 from libs.common.bus import Bus, Expected
 from libs.common.codec import encode
 from libs.common.subjects import PlayKey
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 SOMETHING_NEW = "headrace.play.something-new.v1"
 STREAM = subjects.plays_stream(0)

@@ -1,12 +1,10 @@
 """Operating plays over HTTP: hold and resume, retry, replay (spec flow8 sections 8 and 9, Q35)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.api import Api, Json
-from tests.fixtures.system import RunningSystem
 
 GATE = {"ref": "gate", "appId": "var", "args": {"values": {"n": 1}}, "index": 0, "needsApproval": True}
 AFTER = {"ref": "after", "appId": "var", "args": {"values": {"n": "{{ $prev.args.n }}"}}, "index": 1}
@@ -32,12 +30,6 @@ LOOPED: list[Json] = [
 ]
 APPROVED = {"layerId": "gate", "decision": "approved"}
 UNKNOWN = "0" * 24
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as api:
-        yield api
 
 
 async def waiting(api: Api, name: str) -> str:

@@ -1,6 +1,5 @@
 """Schedules on the whole system: they start plays by the clock, survive what dies, and say what they wait for."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
@@ -8,17 +7,12 @@ import pytest
 from libs.common import codec, subjects
 from libs.common.bus import Bus, Stored
 from libs.common.messages.schedule import ScheduleFired
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.fixtures.system import RunningSystem
+from tests.waiting import eventually
 
 LATE_S_MAX = 0.3
 SECONDLY = 10
-
-
-@pytest.fixture
-async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
-    async with Api.logged_in(shared_system) as client:
-        yield client
 
 
 async def a_flow(api: Api, name: str = "Tick") -> Json:

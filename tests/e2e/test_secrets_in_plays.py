@@ -31,12 +31,6 @@ async def api(shared_system: RunningSystem) -> AsyncIterator[Api]:
         yield api
 
 
-@pytest.fixture
-async def origin() -> AsyncIterator[Origin]:
-    async with Origin.serving() as origin:
-        yield origin
-
-
 def step(app_id: str, ref: str = "a", **args: Json) -> Json:
     return {"ref": ref, "appId": app_id, "args": args, "onError": "continue"}
 

@@ -5,8 +5,9 @@ from typing import Any, Self
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT_ID = "b7ad6b7169203331"

@@ -12,9 +12,10 @@ from libs.common.bus import Bus
 from libs.common.messages import schedule as m
 from services.scheduler.firing import GRACE_S_MIN
 from services.scheduler.occurrences import occurrences
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.fixtures.nats import NatsServer
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 SCHEDULES = 1_000
 AT_ONCE = 16

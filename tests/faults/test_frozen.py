@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.faults.load import Counted, all_projected, assert_each_ended_once, events_by_play, start_plays
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 PLAYS = 200
 QUICK = {"HEADRACE_ACK_WAIT_S": "2", "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}

@@ -6,9 +6,10 @@ import signal
 from aiohttp import web
 
 from libs.common.messages import play as m
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.faults.load import events_by_play
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 
 async def test_a_stopped_executor_hands_its_play_to_the_next_one() -> None:

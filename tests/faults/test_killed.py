@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.faults.load import (
     FIVE_PURE_STEPS,
     Counted,
@@ -18,6 +18,7 @@ from tests.faults.load import (
     start_plays,
 )
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 PLAYS = 500
 KILL_AFTER = 100

@@ -9,7 +9,7 @@ from libs.common.codec import decode_commit
 from libs.common.messages import play as m
 from libs.common.subjects import lane_key, plays_stream
 from services.executor.lane import Lane, fold
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.faults.load import (
     Counted,
@@ -20,6 +20,7 @@ from tests.faults.load import (
     start_plays,
 )
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 QUICK = {"HEADRACE_ACK_WAIT_S": "3", "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}
 PARENTS = 24

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from libs.common.messages import play as m
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.faults.load import Counted, all_projected, events_by_play, events_in_order
 from tests.faults.test_killed_families import _called, _is_empty
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 QUICK = {"HEADRACE_ACK_WAIT_S": "3", "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}
 RETRIED = 6

@@ -13,9 +13,10 @@ from libs.common.bus import Bus, Stored
 from libs.common.codec import decode_commit
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 # Long enough for a busy machine to carry a play over within half of it.
 LOG_S = 12.0

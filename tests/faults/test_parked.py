@@ -7,9 +7,10 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.faults.load import all_projected, start_plays
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 PLAYS = 1_000
 # What an executor allocates once, for its first plays.

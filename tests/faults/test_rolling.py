@@ -14,10 +14,11 @@ from libs.common.consumer import Delivery, PullConsumer
 from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream, shard_events
 from libs.common.topology import CONTROL_CONSUMER
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.faults.load import Counted, all_projected, events_by_play, start_plays
 from tests.fixtures.system import running_system
+from tests.waiting import eventually
 
 QUICK = {"HEADRACE_ACK_WAIT_S": "3", "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}
 STREAM = plays_stream(0)

@@ -9,9 +9,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from libs.common import subjects
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
 from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import eventually
 
 QUICK = {"HEADRACE_ACK_WAIT_S": "3", "HEADRACE_OUTBOUND_ALLOW": "127.0.0.1"}
 # More than an entry remembers the commands of.

@@ -1,8 +1,7 @@
 """A store in this process, on real servers, and what tests say to it and to the log."""
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +17,10 @@ from libs.common.messages import play as m
 from libs.common.messages.flow import AddLayer, CreateFlow, FlowFields, LayerFields
 from libs.common.messages.module import SYSTEM, ModuleAnnounced, ModuleInfo
 from services.store.app import App
+from tests.waiting import WITHIN_S, eventually
 
 COMPANY = ids.derived_id("company", "tests")
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-DEADLINE_S = 60.0
 SECRET, SALT = "5a" * 128, "a5" * 32
 EMAIL, PASSWORD = "Admin@Example.test", "correct-horse-battery"
 
@@ -35,13 +34,6 @@ def config_of(nats_url: str, dsn: str, **more: Any) -> Config:
     """Return the configuration of a store with a company and an admin."""
     given = {"admin_email": EMAIL, "admin_password": PASSWORD, "enc_key_secret": SECRET, "enc_key_salt": SALT}
     return Config(nats_url=nats_url, postgres_dsn=dsn, **(given | more))
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], *, within_s: float = DEADLINE_S) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - it stands in another process or server
-            await asyncio.sleep(0.01)
 
 
 class Store:
@@ -79,12 +71,12 @@ class Store:
 
     async def command(self, noun: str, command: msgspec.Struct) -> Any:
         """Send a command and return its answer as plain JSON."""
-        reply = await rpc.call(self.bus, subjects.command(noun), command, timeout_s=DEADLINE_S)
+        reply = await rpc.call(self.bus, subjects.command(noun), command, timeout_s=WITHIN_S)
         return msgspec.json.decode(reply.data)
 
     async def query(self, noun: str, query: msgspec.Struct) -> Any:
         """Ask and return the answer as plain JSON."""
-        reply = await rpc.call(self.bus, subjects.query(noun), query, timeout_s=DEADLINE_S)
+        reply = await rpc.call(self.bus, subjects.query(noun), query, timeout_s=WITHIN_S)
         return msgspec.json.decode(reply.data)
 
 

@@ -13,11 +13,11 @@ from tests.integration.store_parts import (
     COMPANY,
     PlayLog,
     at,
-    eventually,
     layer_done,
     running_store,
     started,
 )
+from tests.waiting import eventually
 
 STREAM = subjects.plays_stream(0)
 LOG_DAYS = 30.0

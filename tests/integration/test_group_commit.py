@@ -10,7 +10,7 @@ from libs.common.bus import Appended, Bus, Expected, Message
 from libs.common.config import Config
 from libs.common.errors import Conflict
 from libs.common.subjects import PlayKey, play_key, plays_stream
-from tests.e2e.api import eventually
+from tests.waiting import eventually
 
 MANY = 300
 

@@ -18,12 +18,12 @@ from tests.integration.store_parts import (
     Store,
     at,
     create_flow,
-    eventually,
     layer_done,
     rows,
     running_store,
     started,
 )
+from tests.waiting import eventually
 
 STREAM = subjects.plays_stream(0)
 HELD_ANEW = "headrace.play.held-anew.v1"

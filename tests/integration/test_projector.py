@@ -17,7 +17,6 @@ from tests.integration.store_parts import (
     PlayLog,
     Store,
     at,
-    eventually,
     five_step_play,
     layer_done,
     looping_play,
@@ -25,6 +24,7 @@ from tests.integration.store_parts import (
     running_store,
     started,
 )
+from tests.waiting import eventually
 
 STREAM = subjects.plays_stream(0)
 
@@ -191,7 +191,7 @@ async def test_another_store_takes_over_when_the_leader_stops(nats_url: str, dat
             return len(await rows(database, "select id from plays")) == 2
 
         await eventually(both_shown)
-        assert all(each.leads for each in second.app._projectors)
+        await eventually(lambda: all(each.leads for each in second.app._projectors))
         await second.stop()
 
 

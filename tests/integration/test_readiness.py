@@ -13,11 +13,10 @@ from libs.common.bus import Bus
 from libs.common.config import Config
 from libs.common.health import Health
 from services.gateway.app import App
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.fixtures.nats import NatsServer
 from tests.integration.store_parts import running_store
-
-WITHIN_S = 60.0
+from tests.waiting import WITHIN_S, eventually
 
 
 class Gateway(NamedTuple):

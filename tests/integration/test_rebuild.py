@@ -21,13 +21,13 @@ from tests.integration.store_parts import (
     add_layer,
     at,
     create_flow,
-    eventually,
     five_step_play,
     looping_play,
     rows,
     running_store,
     started,
 )
+from tests.waiting import eventually
 
 STREAM = subjects.plays_stream(0)
 TABLES = ("companies", "users", "flows", "plays", "layers", "dead_letters", "checkpoints")

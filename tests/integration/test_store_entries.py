@@ -20,10 +20,10 @@ from tests.integration.store_parts import (
     Store,
     config_of,
     create_flow,
-    eventually,
     rows,
     running_store,
 )
+from tests.waiting import eventually
 
 TABLES = ("groups", "api_keys", "kv", "flow_versions", "audit")
 

@@ -19,9 +19,9 @@ from tests.integration.store_parts import (
     announce,
     at,
     create_flow,
-    eventually,
     running_store,
 )
+from tests.waiting import eventually
 
 
 def update_flow(flow_id: str, *, id: str = "", **fields: object) -> UpdateFlow:

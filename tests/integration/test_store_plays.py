@@ -14,11 +14,11 @@ from tests.integration.store_parts import (
     at,
     config_of,
     create_flow,
-    eventually,
     five_step_play,
     running_store,
     started,
 )
+from tests.waiting import eventually
 
 STREAM = subjects.plays_stream(0)
 HOSTILE = 'quote " backslash \\ nul \0 line \u2028 smile 😀 </script>'

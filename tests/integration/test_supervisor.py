@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from deploy.local.home import Home
 from deploy.local.stale import end_stale
 from deploy.local.supervisor import Child, Spec, rotate_logs
 from tests.fixtures.system import ROOT
+from tests.waiting import WITHIN_S, eventually
 
-WITHIN_S = 60.0
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
 PARENT = """
@@ -72,13 +71,6 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "the condition was not met in time"
-        await asyncio.sleep(0.01)
 
 
 async def test_a_killed_process_comes_back_under_a_new_pid(home: Home, sleeper: Child) -> None:

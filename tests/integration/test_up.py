@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.system import RunningSystem, running_system, until
+from tests.fixtures.system import RunningSystem, running_system
+from tests.waiting import until
 
 SERVICES = ["executor-0", "gateway-0", "scheduler-0", "store-0"]
 ALL = sorted([*SERVICES, "nats-0", "postgres-0"])
@@ -60,7 +61,7 @@ def test_every_process_that_is_killed_comes_back(own_system: RunningSystem) -> N
     killed = {name: own_system.kill(name) for name in ALL}
     again = {name: own_system.wait_restarted(name, pid) for name, pid in killed.items()}
     assert set(again.values()).isdisjoint(killed.values())
-    until(lambda: all_ready(own_system), READY_S_MAX, f"not ready again\n{own_system.said()}")
+    until(lambda: all_ready(own_system), READY_S_MAX, lambda: f"not ready again\n{own_system.said()}")
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from libs.common.messages import grant as g
 from libs.common.messages.module import SYSTEM
 from libs.common.messages.token_key import RING, TokenKey, TokenKeysChanged
 from services.gateway.app import App
-from tests.e2e.api import eventually
 from tests.e2e.door import Door, refusal
 from tests.integration.gateway.conftest import COMPANY, USER, Log
+from tests.waiting import eventually
 
 GRANT, KEY, OTHER_KEY, OLD_KEY = "e" * 24, "1" * 24, "2" * 24, "3" * 24
 MINE = ec.generate_private_key(ec.SECP256R1())

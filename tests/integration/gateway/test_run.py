@@ -8,8 +8,9 @@ import pytest
 from libs.common import codec, ids, subjects
 from libs.common.bus import Message
 from libs.common.messages import play as m
-from tests.e2e.api import Api, Json, eventually
+from tests.e2e.api import Api, Json
 from tests.integration.gateway.conftest import COMPANY, FLOW, LAYER, NOW, SLUG, USER, Log, started, whole
+from tests.waiting import eventually
 
 OTHER = "e" * 24
 

@@ -3,8 +3,9 @@
 import pytest
 
 from libs.common.messages import access as a
-from tests.e2e.api import Api, eventually
+from tests.e2e.api import Api
 from tests.integration.gateway.conftest import COMPANY, FLOW, NOW, SECRET, USER, Log, session_subject
+from tests.waiting import eventually
 
 
 async def test_the_caller_is_who_the_session_says(api: Api) -> None:

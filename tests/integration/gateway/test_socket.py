@@ -17,10 +17,6 @@ OTHER = "e" * 24
 PER_PLAY = 4
 
 
-async def _take(frames: Frames, count: int) -> list[dict[str, Any]]:
-    return [await frames.next() for _ in range(count)]
-
-
 def _places(frames: list[dict[str, Any]]) -> list[Any]:
     return [frame["sequence"] for frame in frames]
 
@@ -28,7 +24,7 @@ def _places(frames: list[dict[str, Any]]) -> list[Any]:
 async def test_a_play_is_told_from_start_to_end(api: Api, log: Log) -> None:
     async with api.socket() as frames:
         play_id = await log.whole_play()
-        told = await _take(frames, PER_PLAY)
+        told = await frames.take(PER_PLAY)
     assert [frame["type"] for frame in told] == [
         "play:started",
         "play:layer:started",
@@ -49,7 +45,7 @@ async def test_who_comes_late_hears_what_comes_later(api: Api, log: Log) -> None
 async def test_since_0_tells_everything(api: Api, log: Log) -> None:
     plays = [await log.whole_play() for _ in range(3)]
     async with api.socket("?since=0") as frames:
-        told = await _take(frames, 3 * PER_PLAY)
+        told = await frames.take(3 * PER_PLAY)
     assert [frame["playId"] for frame in told[::PER_PLAY]] == plays
     assert _places(told) == sorted(set(_places(told)))
 
@@ -58,7 +54,7 @@ async def test_since_0_of_nothing_tells_what_comes(api: Api, log: Log) -> None:
     async with api.socket("?since=0") as frames:
         # Held back by nothing, the replay of nothing is over before this.
         play_id = await log.whole_play()
-        assert [frame["playId"] for frame in await _take(frames, PER_PLAY)] == [play_id] * PER_PLAY
+        assert [frame["playId"] for frame in await frames.take(PER_PLAY)] == [play_id] * PER_PLAY
 
 
 @pytest.mark.parametrize("stop", range(2 * PER_PLAY))
@@ -66,10 +62,10 @@ async def test_a_client_goes_on_wherever_it_stopped(api: Api, log: Log, stop: in
     for _ in range(2):
         await log.whole_play()
     async with api.socket("?since=0") as frames:
-        whole = await _take(frames, 2 * PER_PLAY)
+        whole = await frames.take(2 * PER_PLAY)
     async with api.socket(f"?since={whole[stop]['sequence']}") as frames:
         await log.commit(ids.new_id(), "RUN", started())
-        rest = await _take(frames, 2 * PER_PLAY - stop)
+        rest = await frames.take(2 * PER_PLAY - stop)
     assert _places(rest)[:-1] == _places(whole)[stop + 1 :]
 
 
@@ -89,7 +85,7 @@ async def test_replay_and_live_meet_without_a_gap_or_a_repeat(
     writing = asyncio.create_task(write())
     await ready.wait()
     async with api.socket("?since=0") as frames:
-        told = await _take(frames, plays * PER_PLAY)
+        told = await frames.take(plays * PER_PLAY)
     await writing
     assert _places(told) == sorted(set(_places(told)))
 
@@ -103,9 +99,9 @@ async def test_a_filter_lets_one_play_or_flow_through(api: Api, log: Log) -> Non
         api.socket(f"?since=0&flowId={OTHER}") as by_flow,
         api.socket(f"?since=0&flowId={SLUG}") as by_name,
     ):
-        assert {frame["playId"] for frame in await _take(by_play, PER_PLAY)} == {third}
-        assert {frame["playId"] for frame in await _take(by_flow, PER_PLAY)} == {second}
-        assert {frame["playId"] for frame in await _take(by_name, 2 * PER_PLAY)} == {first, third}
+        assert {frame["playId"] for frame in await by_play.take(PER_PLAY)} == {third}
+        assert {frame["playId"] for frame in await by_flow.take(PER_PLAY)} == {second}
+        assert {frame["playId"] for frame in await by_name.take(2 * PER_PLAY)} == {first, third}
         fourth = await log.whole_play(flow_id=OTHER)
         assert (await by_flow.next())["playId"] == fourth
         await log.commit(third, "RUN", started())

@@ -9,7 +9,7 @@ from aiohttp import WSMsgType
 
 from services.gateway import closing, feeds, following, sockets
 from services.gateway.app import App
-from tests.e2e.api import Api, Frames
+from tests.e2e.api import Api
 from tests.fixtures.nats import NatsServer
 from tests.integration.gateway.conftest import SECRET, Log, whole
 
@@ -28,10 +28,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life within a blink."""
     monkeypatch.setattr(feeds, "KEEPALIVE_INTERVAL_S", 0.05)
     monkeypatch.setattr(sockets, "SILENCE_S_MAX", SILENCE_S)
-
-
-async def _take(frames: Frames, count: int) -> list[dict[str, Any]]:
-    return [await frames.next() for _ in range(count)]
 
 
 async def test_a_client_that_answers_no_ping_is_sent_away(impatient: None, gateway: App) -> None:
@@ -78,7 +74,7 @@ async def test_a_client_that_reads_nothing_ends_and_the_others_do_not_notice(
     async with api.socket() as frames:
         for number in range(120):
             await log.commit(f"{number:024x}", "DONE", *play)
-            await _take(frames, PER_PLAY)
+            await frames.take(PER_PLAY)
     async with asyncio.timeout(60):
         await _read_to_its_end(reader)
     writer.close()
@@ -87,11 +83,11 @@ async def test_a_client_that_reads_nothing_ends_and_the_others_do_not_notice(
 async def test_a_lost_server_costs_no_event(api: Api, log: Log, nats_server_process: NatsServer) -> None:
     async with api.socket() as frames:
         first = await log.whole_play()
-        told = await _take(frames, PER_PLAY)
+        told = await frames.take(PER_PLAY)
         nats_server_process.stop(hard=True)
         nats_server_process.start()
         plays = [await log.whole_play() for _ in range(3)]
-        told += await _take(frames, 3 * PER_PLAY)
+        told += await frames.take(3 * PER_PLAY)
     assert [frame["playId"] for frame in told[-3 * PER_PLAY :: PER_PLAY]] == plays
     places = [frame["sequence"] for frame in told]
     assert told[0]["playId"] == first
@@ -104,14 +100,14 @@ async def test_a_client_of_several_shards_goes_on_wherever_it_stopped(api: Api, 
     async with api.socket() as live:
         for number in range(plays):
             await log.whole_play(f"{number:024x}")
-        heard = await _take(live, plays * PER_PLAY)
+        heard = await live.take(plays * PER_PLAY)
     async with api.socket("?since=0") as frames:
-        told = await _take(frames, plays * PER_PLAY)
+        told = await frames.take(plays * PER_PLAY)
     assert _by_play(heard) == _by_play(told)
     for stop in (0, 5, 17, 30, 46):
         for whole_story in (heard, told):
             async with api.socket(f"?since={whole_story[stop]['sequence']}") as frames:
-                rest = await _take(frames, len(whole_story) - stop - 1)
+                rest = await frames.take(len(whole_story) - stop - 1)
             assert _by_play([*whole_story[: stop + 1], *rest]) == _by_play(told)
 
 

@@ -1,0 +1,31 @@
+"""Waiting for a condition, never for a time; only a failure ever meets the deadline."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+WITHIN_S = 60.0
+POLL_S = 0.01
+
+
+async def eventually(condition: Callable[[], Any], *, within_s: float = WITHIN_S) -> Any:
+    """Return the first true value of a condition, which may be a coroutine. Fails when none comes in time."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {condition.__qualname__}"
+        await asyncio.sleep(POLL_S)
+
+
+def until(condition: Callable[[], bool], within_s: float, otherwise: Callable[[], str]) -> None:
+    """Wait for a condition, without a loop. Fails with these words when it does not come true in time."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, otherwise()
+        time.sleep(POLL_S)
