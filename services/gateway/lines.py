@@ -11,6 +11,9 @@ from services.gateway.live import Live, Seen, Waiter
 # How long a start of a limited flow waits for what comes of it: a few milliseconds, unless nobody decides it.
 FIRST_COMMIT_WAIT_S = 0.5
 IN_LINE = "DEFERRED"
+# Of a play that nobody has decided yet: it is about to run, or, where a limit may hold it back, that is not known yet.
+ACCEPTED, UNDECIDED = "RUN", "NEW"
+NOT_STARTED = frozenset({IN_LINE, UNDECIDED})
 
 
 class Lines:
@@ -27,9 +30,13 @@ class Lines:
 
         Raises TooMany when too many callers wait.
         """
-        if not (flow.is_limited or self._company_plays_max):
+        if self.accepted(flow) == ACCEPTED:
             return None
         return await self._live.waiter(key, lambda _state, _data: True)
+
+    def accepted(self, flow: Definition) -> str:
+        """Return the state of a play of this flow that is in the log, and that nobody has decided yet."""
+        return UNDECIDED if flow.is_limited or self._company_plays_max else ACCEPTED
 
     async def first(self, key: PlayKey, waiter: Waiter | None) -> Seen | None:
         """Return the newest commit of a play that was just started, None when nobody has decided it in time."""

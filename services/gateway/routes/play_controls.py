@@ -163,7 +163,7 @@ class PlayControlRoutes:
         )
         first = await self._parts.lines.waiter(key, flow)
         try:
-            return await self._start(key, command, first)
+            return await self._start(key, command, first, self._parts.lines.accepted(flow))
         finally:
             if first is not None:
                 first.close()
@@ -182,16 +182,18 @@ class PlayControlRoutes:
         if still_open:
             raise Refused(f"step {still_open[0]} has not ended, so there is nothing to take over from it")
 
-    async def _start(self, key: subjects.PlayKey, command: m.StartPlay, first: Waiter | None) -> web.Response:
+    async def _start(
+        self, key: subjects.PlayKey, command: m.StartPlay, first: Waiter | None, accepted: str
+    ) -> web.Response:
         replay_of = command.replay.play_id if command.replay is not None else ""
         known = await self._parts.plays.requested(key) if command.idempotency_key else None
         if known is not None:
             seen = await self._parts.live.last(key)
-            state = "RUN" if seen is None else seen.state
+            state = accepted if seen is None else seen.state
             return self._replayed(key, replay_of, known.sequence, status=200, state=state)
         appended = await self._parts.starts.append(key, command, advice=SAFE_AGAIN)
         seen = await self._parts.lines.first(key, first)
-        state, sequence = ("RUN", appended.sequence) if seen is None else (seen.state, seen.sequence)
+        state, sequence = (accepted, appended.sequence) if seen is None else (seen.state, seen.sequence)
         return self._replayed(
             key, replay_of, sequence, status=200 if appended.duplicate else 201, state=state
         )

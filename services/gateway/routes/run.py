@@ -14,7 +14,7 @@ from libs.common.messages.views import PlayView
 from services.gateway import bodies
 from services.gateway.answers import PlayAccepted, PlayEnded, reply, whole_seconds
 from services.gateway.frames import milliseconds
-from services.gateway.lines import IN_LINE
+from services.gateway.lines import NOT_STARTED
 from services.gateway.live import Seen, Waiter
 from services.gateway.operations import Parameter, header, operation
 from services.gateway.origin import origin_of
@@ -26,7 +26,6 @@ from services.gateway.waiting import WAIT_S_MAX, wait_s_of
 
 KEY_CHARS_MAX = 255
 SAFE_AGAIN = ". Trying again is safe with an idempotencyKey"
-ACCEPTED = "RUN"
 SECONDS = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
 WAIT = (
     Parameter("wait", "Answer when the play has ended or parked, at most after so many seconds", SECONDS),
@@ -78,8 +77,8 @@ class RunRoutes:
         """Start a play of a flow.
 
         With `wait` the answer comes when the play has ended or parked, or the time is over. Where a limit may hold it
-        back the answer waits a moment for the play's first commit: `DEFERRED` is in line. With an `idempotencyKey`, or
-        the header, a repeat starts nothing and answers with the same play.
+        back the answer waits a moment for the play's first commit: `DEFERRED` is in line, `NEW` not decided yet. With
+        an `idempotencyKey`, or the header, a repeat starts nothing and answers with the same play.
         """
         parts, caller = self._parts, call.caller
         wait_s = wait_s_of(call.request)
@@ -94,7 +93,8 @@ class RunRoutes:
         waiter = await parts.live.waiter(key, _ended_or_parked) if wait_s else None
         first = None if wait_s else await parts.lines.waiter(key, flow)
         try:
-            known = await self._known(key) if given else None
+            accepted = parts.lines.accepted(flow)
+            known = await self._known(key, accepted) if given else None
             if known is None:
                 if not flow.enabled and not fields.force:
                     raise Refused(f"flow {flow.id} is disabled; run it with force", code="FLOW_DISABLED")
@@ -108,7 +108,7 @@ class RunRoutes:
                     seed=ids.random_seed(),
                     idempotency_key=given,
                 )
-                known = await self._start(key, command)
+                known = await self._start(key, command, accepted)
                 known = await self._decided(key, known, first)
             return await self._answer(key, known, waiter, wait_s)
         finally:
@@ -116,13 +116,13 @@ class RunRoutes:
                 if each is not None:
                     each.close()
 
-    async def _start(self, key: subjects.PlayKey, command: StartPlay) -> _Started:
+    async def _start(self, key: subjects.PlayKey, command: StartPlay, accepted: str) -> _Started:
         appended = await self._parts.starts.append(key, command, advice=SAFE_AGAIN)
         if appended.duplicate:
-            known = await self._known(key)
+            known = await self._known(key, accepted)
             if known is not None:
                 return known
-        return _Started(command.at, appended.sequence, ACCEPTED)
+        return _Started(command.at, appended.sequence, accepted)
 
     async def _decided(self, key: subjects.PlayKey, known: _Started, first: Waiter | None) -> _Started:
         """Return the play as its first commit left it, when there is a limit that may put it in line."""
@@ -132,12 +132,12 @@ class RunRoutes:
         self._parts.starts.note(key, seen.sequence)
         return _Started(known.at, seen.sequence, seen.state)
 
-    async def _known(self, key: subjects.PlayKey) -> _Started | None:
+    async def _known(self, key: subjects.PlayKey, accepted: str) -> _Started | None:
         # The log first: it knows of a start that no projection has seen yet.
         requested = await self._parts.plays.requested(key)
         if requested is not None:
             seen = await self._parts.live.last(key)
-            return _Started(requested.at, requested.sequence, ACCEPTED if seen is None else seen.state)
+            return _Started(requested.at, requested.sequence, accepted if seen is None else seen.state)
         try:
             wish = GetPlay(company_id=key.company_id, play_id=key.play_id)
             play = (await self._parts.store.ask("play", wish)).decode(PlayView)
@@ -158,7 +158,7 @@ class RunRoutes:
                     headers = {HEADER: f"{stream}={seen.sequence}", "Preference-Applied": f"wait={wait_s:g}"}
                     return reply(whole_seconds(ended), headers=headers)
                 state = seen.state
-        started_at = None if state == IN_LINE else _whole(known.at)
+        started_at = None if state in NOT_STARTED else _whole(known.at)
         answer = PlayAccepted(play_id=key.play_id, state=state, started_at=started_at)
         return reply(answer, headers={HEADER: f"{stream}={known.sequence}"} if known.sequence else None)
 

@@ -8,6 +8,7 @@ import pytest
 from libs.common import codec, ids, subjects
 from libs.common.bus import Message
 from libs.common.messages import play as m
+from libs.common.messages.flow import Execution
 from tests.e2e.api import Api, Json
 from tests.integration.gateway.conftest import COMPANY, FLOW, LAYER, NOW, SLUG, USER, Log, started, whole
 from tests.waiting import eventually
@@ -84,6 +85,16 @@ async def test_a_disabled_flow_runs_only_by_force(api: Api, log: Log) -> None:
     await log.flow(OTHER, enabled=False)
     assert await api.refused("POST", f"/api/flows/{OTHER}/run") == (409, "FLOW_DISABLED")
     assert (await api.run(OTHER, force=True))["state"] == "RUN"
+
+
+async def test_a_run_that_a_limit_may_hold_back_is_new_while_nobody_has_decided_it(
+    api: Api, log: Log
+) -> None:
+    await log.flow(OTHER, execution=Execution(max_concurrent=1))
+    answer = await api.run(OTHER)
+    assert (answer["state"], answer["startedAt"]) == ("NEW", None)
+    waited = await api.run(OTHER, wait=1)
+    assert (waited["state"], waited["startedAt"]) == ("NEW", None)
 
 
 async def test_a_caller_may_wait_for_the_end(api: Api, log: Log) -> None:
