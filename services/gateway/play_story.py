@@ -24,6 +24,7 @@ class Story(msgspec.Struct):
 
     told: int = 0  # the place of the snapshot that it begins with
     started: m.PlayStarted | None = None
+    definition: int = 0  # what it runs, or will run when it has its slot
     held: bool = False
     pending: dict[str, Pending] = {}  # by the name of the run
     ended: set[str] = set()  # steps outside of all loops, and those of loops that have ended
@@ -40,7 +41,9 @@ class Story(msgspec.Struct):
             self._tell_of_layer(event)
         match event:
             case m.PlayStarted():
-                self.started = event
+                self.started, self.definition = event, event.definition
+            case m.PlayDeferred():
+                self.definition = event.start.definition
             case m.HoldRequested():
                 self.held = True
             case m.HoldLifted():
@@ -90,6 +93,8 @@ class Story(msgspec.Struct):
         if event.play is None:
             return
         seen = msgspec.convert(event.play, SeenPlay, str_keys=True)
+        begins = self.started or seen.start
+        self.definition = 0 if begins is None else begins.definition
         if self.started is not None:
             self.started = msgspec.structs.replace(self.started, args=seen.args)
         self.held = seen.hold is not None

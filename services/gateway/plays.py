@@ -136,10 +136,15 @@ class Plays:
             if _is(layer, gate.layer_id, gate.ref, gate.iteration, key.play_id):
                 return gate
         named = any(_is(layer, *run, key.play_id) for run in story.named)
-        layers = [] if named or story.started is None else await self.layers(story.started.definition)
+        layers = () if named else await self.layers(story.definition or await self._requested_definition(key))
         if named or any(_is(layer, known.id, known.ref, (), key.play_id) for known in layers):
             raise Refused(f"layer {shown(layer)} does not wait for an approval")
         raise NotFound(f"play {key.play_id} has no layer {shown(layer)}", code="LAYER_NOT_FOUND")
+
+    async def _requested_definition(self, key: subjects.PlayKey) -> int:
+        stored = await self._bus.last(subjects.plays_stream(key.shard), key.command("start"))
+        command = None if stored is None else codec.decode_message(stored.data).data
+        return command.definition if isinstance(command, m.StartPlay) else 0
 
     async def layers(self, definition: int) -> tuple[Layer, ...]:
         """Return the steps of a stored definition, none when the log has no flow there."""

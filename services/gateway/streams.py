@@ -14,7 +14,7 @@ from libs.common.clock import Clock
 from libs.common.errors import Unauthorized, Unavailable
 from services.gateway.closing import close_or_cut
 from services.gateway.following import Ended, FellBehind, Follower, StillHolds, Wish
-from services.gateway.frames import LAST_TYPES, CommitFrames, Frame
+from services.gateway.frames import LAST_TYPES, CommitFrames, Frame, end_of
 
 # How long a client waits before it comes back; a hint to it, in its own unit.
 RECONNECT_MS = 1_000
@@ -36,14 +36,25 @@ def comment_text(words: str) -> bytes:
 
 
 class EventStream:
-    """Sends one client the frames of a play, up to its last one."""
+    """Sends one client the frames of a play, up to its last one.
+
+    `newest` is the stream sequence of the play's newest commit when the client came: an end before it was retried.
+    """
 
     def __init__(
-        self, bus: Bus, clock: Clock, wish: Wish, response: web.StreamResponse, *, still_holds: StillHolds
+        self,
+        bus: Bus,
+        clock: Clock,
+        wish: Wish,
+        response: web.StreamResponse,
+        *,
+        newest: int,
+        still_holds: StillHolds,
     ) -> None:
         self._clock = clock
         self._response = response
         self._still_holds = still_holds
+        self._newest = newest
         self._follower = Follower(bus, wish, self._send)
         # A whole event at once: a heartbeat never comes in the middle of one.
         self._writing = asyncio.Lock()
@@ -113,7 +124,7 @@ class EventStream:
         if self._told_all:
             return
         await self._put(event_text(frame, sequence))
-        if frame.type in LAST_TYPES:
+        if frame.type in LAST_TYPES and frame.position > end_of(self._newest - 1):
             self._told_all = True
             self.end(WSCloseCode.OK, "the play has ended")
 

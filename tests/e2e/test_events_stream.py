@@ -39,6 +39,19 @@ async def test_a_play_is_heard_while_it_waits_and_goes_on(api: Api) -> None:
     ]
 
 
+async def test_a_play_that_was_retried_is_told_up_to_its_newest_end(api: Api) -> None:
+    flow = await api.create_flow("Retried", {**STEP, "args": {"values": {"n": "{{ div 1 0 }}"}}})
+    async with api.socket(f"?flowId={flow['id']}") as frames:
+        play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]
+        told = await frames.until("play:failed", play_id=play_id)
+        await api.post(f"/api/plays/{play_id}/retry")
+        told_again = await frames.until("play:failed", play_id=play_id)
+    async with api.events(play_id) as events:
+        assert [event.data for event in await events.rest()] == [*told, *told_again]
+    async with api.events(play_id, after=str(told[-1]["sequence"])) as events:
+        assert [event.data for event in await events.rest()] == told_again
+
+
 async def test_every_place_is_one_to_go_on_from(api: Api) -> None:
     flow = await api.create_flow("Resumed", STEP)
     play_id = (await api.run(flow["id"], {"n": 1}, wait=60))["playId"]

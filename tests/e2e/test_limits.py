@@ -43,6 +43,15 @@ async def position(api: Api, play_id: str) -> Json:
     return play["queuePosition"]
 
 
+async def test_12_a_step_of_a_play_in_line_does_not_wait_for_a_decision_yet(api: Api) -> None:
+    flow = await gated(api, "Decided in line", execution=ONE)
+    await begun(api, flow)
+    in_line = (await api.run(flow))["playId"]
+    path = f"/api/plays/{in_line}/approve"
+    assert await api.refused("POST", path, APPROVED) == (409, "CONFLICT")
+    assert await api.refused("POST", path, {**APPROVED, "layerId": "nope"}) == (404, "LAYER_NOT_FOUND")
+
+
 # ── 8 and 9: retries ────────────────────────────────────────────────────────────────────────────────
 
 

@@ -74,6 +74,7 @@ class EventRoutes:
             self._parts.clock,
             wish,
             response,
+            newest=place.sequence,
             still_holds=lambda: self._parts.auth.identify(request),
         )
         positions = await feeds.join(caller.company_id, stream)
