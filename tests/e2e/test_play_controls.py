@@ -128,6 +128,22 @@ async def test_section_8_a_cancelled_play_can_be_retried_and_ends_well(api: Api)
     assert (await api.layers_of(play))["gate"]["error"] is None
 
 
+async def test_section_8_a_loop_that_a_retry_reaches_at_last_is_shown_by_its_items(api: Api) -> None:
+    first = {"ref": "first", "appId": "var", "args": {"values": {"x": "{{ div 1 $kv.ok }}"}}}
+    later = [{**layer, "index": number} for number, layer in enumerate(LOOPED, start=1)]
+    flow = await api.create_flow("Reached at last", first, *later)
+    entry = {"key": "ok", "scope": "flow", "scopeKey": flow["id"]}
+    await api.post("/api/kv", {**entry, "value": 0}, status=201)
+    play = (await api.run(flow["id"], {"items": [1, 2]}, wait=20))["playId"]
+    assert (await api.layers_of(play))["two"]["state"] == "SKIP"
+    await api.post("/api/kv", {**entry, "value": 1})
+    await api.post(f"/api/plays/{play}/retry")
+    await api.wait_for(play, "DONE")
+    layers = await api.get(f"/api/plays/{play}/layers")
+    assert {layer["state"] for layer in layers} == {"DONE"}
+    assert [layer["iteration"] for layer in layers if layer["ref"] == "two"] == [0, 1]
+
+
 async def test_section_8_of_retries_at_once_one_counts(api: Api) -> None:
     play = await waiting(api, "Retried at once")
     await api.delete(f"/api/plays/{play}")

@@ -40,6 +40,11 @@ def fold_steps(rows: Rows, play_id: str, seen: SeenPlay) -> None:
         known = rows.setdefault((ref, step.iteration), row)
         if known is not row:
             _fill(known, row)
+    for ref in {ref for ref, iteration in rows if iteration}:
+        # Of a loop that a retry began anew: the steps that have come to an item.
+        whole = rows.get((ref, ()))
+        if whole is not None and whole.state == "NEW":
+            del rows[ref, ()]
 
 
 def _steps(level: SeenLevel) -> Iterator[tuple[str, SeenStep, bool]]:

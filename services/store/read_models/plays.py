@@ -107,16 +107,25 @@ FORGET_ITEMS = """
     delete from layers using json_to_recordset($1::json) as anew (play_id text, ref text)
     where (layers.play_id, layers.ref) = (anew.play_id, anew.ref) and layers.iteration <> '{}'
 """
+# A step that was skipped with its loop as a whole, and runs in its items after a retry, stands there for these alone.
+FORGET_WHOLE = """
+    delete from layers using json_to_recordset($1::json) as looped (play_id text, ref text)
+    where (layers.play_id, layers.ref) = (looped.play_id, looped.ref) and layers.iteration = '{}'
+"""
 
 
 class PlayFold:
-    """One play of a batch: its row, the rows of its steps, and the steps that a retry began anew."""
+    """One play of a batch: its row, the rows of its steps.
 
-    __slots__ = ("anew", "layers", "row")
+    `anew` are the steps that a retry began anew, `looped` those that came to an item of their loop.
+    """
+
+    __slots__ = ("anew", "layers", "looped", "row")
 
     def __init__(self, row: PlayRow) -> None:
         self.row = row
         self.anew: set[str] = set()
+        self.looped: set[str] = set()
         self.layers: dict[tuple[str, tuple[int, ...]], LayerRow] = {}
 
 
@@ -164,15 +173,19 @@ class PlaysBatch:
     async def write(self, connection: Connection, move: Move) -> bool:
         """Write plays, layers and deeds and move the checkpoint: in one statement, which is one round trip.
 
-        Loops that begin anew take another one, before it.
+        Loops that begin, or begin anew, take others before it.
         """
-        anew = [{"play_id": play.row.id, "ref": ref} for play in self._plays.values() for ref in play.anew]
-        if not anew:
+        plays = self._plays.values()
+        anew = [{"play_id": play.row.id, "ref": ref} for play in plays for ref in play.anew]
+        looped = [{"play_id": play.row.id, "ref": ref} for play in plays for ref in play.looped]
+        if not (anew or looped):
             return await self._project(connection, move)
         async with connection.transaction():
             if not await checkpoints.hold(connection, move):
                 return False
-            await connection.execute(FORGET_ITEMS, encode(anew).decode())
+            for statement, steps in ((FORGET_ITEMS, anew), (FORGET_WHOLE, looped)):
+                if steps:
+                    await connection.execute(statement, encode(steps).decode())
             return await self._project(connection, move)
 
     async def _project(self, connection: Connection, move: Move) -> bool:
@@ -282,6 +295,10 @@ def _of_layer(fold: Callable[[LayerRow, Any], None]) -> Callable[[PlayFold, Any]
         key = event.ref, event.iteration
         layer = play.layers.get(key)
         if layer is None:
+            if event.iteration and not any(event.iteration):
+                # Every step of a loop comes to its first item.
+                play.looped.add(event.ref)
+                play.layers.pop((event.ref, ()), None)
             layer = LayerRow(play.row.id, event.ref, event.layer_id, event.order, "NEW", 0)
             layer.iteration = event.iteration
             play.layers[key] = layer
