@@ -4,6 +4,7 @@ A golden file is never changed. A field may be added with a default; anything el
 an upcaster in libs/common/codec.py, and the old file stays (docs/bus.md, "Versions").
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,27 @@ def test_every_recorded_type_is_still_known() -> None:
     assert sorted({path.stem for path in FILES} - set(codec.TYPES) - set(codec.UPCASTERS)) == []
 
 
-def test_every_upcaster_leads_to_a_current_type() -> None:
-    for start in codec.UPCASTERS:
+def stranded(upcasters: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """Return the types from which these upcasters lead to no type of today: into nothing, or in a circle."""
+    found = []
+    for start in upcasters:
         name, seen = start, set[str]()
-        while name in codec.UPCASTERS:
-            assert name not in seen, f"the upcasters of {start} go in a circle"
+        while name in upcasters and name not in seen:
             seen.add(name)
-            name = codec.UPCASTERS[name][0]
-        assert name in codec.TYPES
+            name = upcasters[name][0]
+        if name not in codec.TYPES:
+            found.append(start)
+    return found
+
+
+def test_every_upcaster_leads_to_a_current_type() -> None:
+    assert stranded(codec.UPCASTERS) == []
+    lost = {"a.v0": ("a.v1", None), "b.v0": ("b.v1", None), "b.v1": ("b.v0", None)}
+    good = {
+        "a.v-1": ("headrace.play.wake.v0", None),
+        "headrace.play.wake.v0": ("headrace.play.wake.v1", None),
+    }
+    assert stranded(lost | good) == ["a.v0", "b.v0", "b.v1"]
 
 
 def test_old_data_is_lifted_step_by_step() -> None:

@@ -114,7 +114,7 @@ async def test_two_of_each_service_finish_five_thousand_plays_exactly_once() -> 
     assert_each_ended_once(events, play_ids)
     assert listed["total"] == count
     assert len(listed["data"]) == 100
-    assert all(play["out"] == {"n": play["args"]["n"] + 4} for play in listed["data"] if "out" in play)
+    assert all(play["out"] == {"n": play["args"]["n"] + 4} for play in listed["data"])
     assert layers["fifth"]["out"] == {"n": count - 1 + 4}
     assert {layer["state"] for layer in layers.values()} == {"DONE"}
 

@@ -187,7 +187,9 @@ async def test_plays_wait_longer_than_the_log_lasts() -> None:
     # Its slot is free.
     assert after["state"] == "WAIT"
     assert late == []
-    assert not any(isinstance(event, m.PlayStarted) for event in _events(again, besides=parked.ids["line"]))
+    told = _events(again, besides=parked.ids["line"])
+    assert any(isinstance(event, m.PlayCompleted) for event in told)
+    assert not any(isinstance(event, m.PlayStarted) for event in told)
     wanted = {"retry": 2, "step": 1, "ended": 1}
     assert server.keys == {f"{parked.ids[name]}:call": times for name, times in wanted.items()}
 

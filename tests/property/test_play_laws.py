@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.messages import play as m
+from services.executor import steps
 from services.executor.play import Play, evolve, fold, run_of
 from services.executor.play_commands import ACK, LEAVE
 from services.executor.play_levels import collected_at, runs
-from tests.builders import AT, a_start, an_approval
+from tests.builders import AT, a_layer, a_plan, a_start, an_approval
 from tests.property.courses import LAWS, REFS, end_child, follow, moves, plans, play, run_step
-from tests.spec import names, without_memory
+from tests.spec import Scene, names, without_memory
 
 
 @LAWS
@@ -101,24 +102,25 @@ def test_every_item_that_began_ends_once_and_before_its_iterator(
 
 
 @LAWS
-@given(plans, moves)
+@given(st.lists(st.booleans(), max_size=6), st.integers(1, 3), st.lists(st.integers(0, 5), max_size=6))
 def test_an_aggregator_gathers_what_the_items_put_out_in_their_order(
-    plan: Any, course: list[tuple[str, int]]
+    puts_out: list[bool], at_once: int, order: list[int]
 ) -> None:
-    scene = play(plan, [move for move in course if move[0] != "retry"])
-    step = plan.steps.get("all")
-    if step is None or step.broken is not None or step.place.loops or scene.play.loop is not None:
-        return
-    done = [
-        event
-        for commit in scene.commits
-        for event in commit.events
-        if isinstance(event, m.LayerCompleted) and event.state == "DONE"
+    loop = a_layer("loop", app_id="iterator", index=1)
+    gatherer = a_layer("all", app_id="aggregator", index=3, args={"sourceRef": "body"})
+    scene = Scene(a_plan(loop, a_layer("body", index=2), gatherer)).started()
+    scene.ended("loop", steps.Iterates(puts_out, at_once, 2))
+    chosen = iter(order)
+    while (todo := scene.follow()).events or todo.ready[0].ref == "body":
+        if todo.ready:
+            step = todo.ready[next(chosen, 0) % len(todo.ready)]
+            (item,) = step.iteration
+            outcome = steps.Done({"n": item}, 7) if puts_out[item] else steps.Skipped()
+            scene.ended("body", outcome, at=(item,))
+    assert [step.ref for step in scene.look().ready] == ["all"]
+    assert collected_at(scene.play, (), ("body",)) == [
+        {"n": item} for item, has_put_out in enumerate(puts_out) if has_put_out
     ]
-    for source in step.place.sources:
-        if plan.steps[source].layer.app_id == "note" and scene.play.layers.get(source) is not None:
-            ended = sorted((event.iteration, event.out) for event in done if event.ref == source)
-            assert collected_at(scene.play, (), (source,)) == [out for _, out in ended]
 
 
 @LAWS
