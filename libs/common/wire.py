@@ -1,6 +1,6 @@
 """Messages as they come off the wire, and nats-py as the bus uses it (docs/adr).
 
-Of the whole project only this module, `connection` and `topology` know nats-py.
+Of the whole project only this module and `connection` know nats-py.
 """
 
 import asyncio
