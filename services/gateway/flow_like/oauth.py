@@ -1,6 +1,6 @@
 """`/api/v1/oauth`: sign in through a provider (spec flow-like section 11.3, override 6; RFC 9700)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
@@ -16,14 +16,28 @@ from services.gateway.flow_like.attempts import Attempt
 from services.gateway.flow_like.auth import SignedIn, SignIns
 from services.gateway.flow_like.hub import Hub
 from services.gateway.flow_like.limits import SignInLimits
-from services.gateway.flow_like.providers import Provider
 from services.gateway.operations import Answer, operation, text
 from services.gateway.parts import Parts
 from services.gateway.routing import Call, Route, shown
 
+if TYPE_CHECKING:
+    from services.gateway.flow_like.providers import Provider
+
 STATE_CHARS_MAX = 512
 # The refresh token that a page gets by way of the browser is traded at once, or never.
 HANDED_OVER_S = 60.0
+
+
+def _providers(parts: Parts, hub: Hub) -> "dict[str, Provider]":
+    if not hub.file.oauth_providers:
+        return {}
+    # Authlib and what it stands on are a third of a gateway's time to start.
+    from services.gateway.flow_like.providers import Provider
+
+    return {
+        name: Provider(name, told, parts.clock, f"{hub.base_url}{attempts.PATH}/{name}/callback")
+        for name, told in hub.file.oauth_providers.items()
+    }
 
 
 class OAuthRoutes:
@@ -34,10 +48,7 @@ class OAuthRoutes:
         self._hub = hub
         self._limits = limits
         self._sign_ins = SignIns(parts)
-        self._providers = {
-            name: Provider(name, told, parts.clock, f"{hub.base_url}{attempts.PATH}/{name}/callback")
-            for name, told in hub.file.oauth_providers.items()
-        }
+        self._providers = _providers(parts, hub)
 
     def routes(self) -> list[Route]:
         """Return the endpoints."""
@@ -130,7 +141,7 @@ class OAuthRoutes:
         answer.headers["Set-Cookie"] = done
         return answer
 
-    async def _attempt(self, call: Call, provider: Provider) -> tuple[Attempt, str]:
+    async def _attempt(self, call: Call, provider: "Provider") -> tuple[Attempt, str]:
         query, now = call.request.query, self._parts.clock.now()
         cookie = cookie_value(call.request.headers.get("Cookie", ""), attempts.COOKIE)
         attempt = attempts.attempt_of(cookie, provider.name, query.get("state", ""), now=now)
@@ -145,14 +156,14 @@ class OAuthRoutes:
             raise Unauthorized(f"{provider.name} did not sign the user in: {shown(query.get('error', ''))}")
         return attempt, code
 
-    def _provider(self, call: Call) -> Provider:
+    def _provider(self, call: Call) -> "Provider":
         provider = self._providers.get(call.parameters[0])
         if provider is None:
             raise NotFound(f"no provider {shown(call.parameters[0])}")
         return provider
 
 
-def _scopes(asked: str | None, provider: Provider) -> tuple[str, ...]:
+def _scopes(asked: str | None, provider: "Provider") -> tuple[str, ...]:
     if asked is None:
         return provider.scopes
     scopes = tuple(asked.split())
