@@ -8,7 +8,7 @@ import structlog
 
 from libs.common import snapshots
 from libs.common.bus import Bus, Stored
-from libs.common.codec import Commit, decode_commit, decode_message
+from libs.common.codec import TYPE_NAMES, Commit, UnknownType, decode_commit, decode_message
 from libs.common.errors import HeadraceError, NotFound, PayloadLost
 from libs.common.messages.flow import Flow
 from libs.common.messages.play import PlaySnapshot, Replay, StartPlay
@@ -97,9 +97,17 @@ async def _read(payloads: Payloads, messages: list[Stored]) -> History:
             evolve_commit(play, commit)
         return History(play, commits, base, gap)
     if not isinstance(commits[0].events[0], BEGINNINGS):
+        _leave_to_newer(commits)
         lost = f"the log holds nothing of this play before sequence {commits[0].sequence} any more"
         gap = gap or NotFound(lost, code="HISTORY_LOST")
     return History(fold(commits), commits, Base(bytes=_size(stored), at=commits[0].time), gap)
+
+
+def _leave_to_newer(commits: list[Commit]) -> None:
+    """Raise UnknownType when the play is whole in a snapshot, but in a newer release's shape: it is not lost."""
+    for event in (commit.events[-1] for commit in commits):
+        if isinstance(event, PlaySnapshot) and not is_readable(event):
+            raise UnknownType(f"{TYPE_NAMES[PlaySnapshot]} of version {event.version}")
 
 
 async def load_since(bus: Bus, payloads: Payloads, key: PlayKey, since: int) -> list[Commit]:

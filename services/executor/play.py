@@ -289,6 +289,7 @@ def _begun_anew(play: Play, event: m.PlayRetried | m.RetryDeferred) -> None:
     play.out = play.error = play.error_code = play.failed_ref = None
     play.resumes = play.cursor = 0
     for ref in event.refs:
+        play.failures.pop(ref, None)
         before = play.layers.get(ref)
         if before is None:
             continue

@@ -18,6 +18,11 @@ from libs.expressions.values import value_at
 # An item of a loop, by its number in each loop around it, the outermost first; empty outside of all loops.
 Iteration = tuple[int, ...]
 
+# Of steps that failed in items which have ended, so many at one level can be read from a snapshot on, with outputs up
+# to this size.
+FAILURES_KEPT_MAX = 100
+FAILURE_OUT_BYTES_MAX = 4_096
+
 # What a step has come to in all items together, as far as the end of the play asks (spec flow8, Q23).
 _RANKS = {"FILTERED": 0, "SKIP": 1, "FAIL": 2, "DONE": 2}
 
@@ -57,7 +62,8 @@ class LayerRun(msgspec.Struct):
 class Level(msgspec.Struct):
     """What is known of the steps at one level: the play outside of its loops, or one item of a loop.
 
-    `collected` holds what loops that ended here gathered for aggregators, by `<ref>` or `<ref>.<field>`.
+    `collected` holds what loops that ended here gathered for aggregators, by `<ref>` or `<ref>.<field>`, `failures`
+    the first steps that failed in items of loops here, by ref, for who reads the play from a snapshot on.
     """
 
     layers: dict[str, LayerRun] = {}
@@ -65,6 +71,7 @@ class Level(msgspec.Struct):
     failed: set[str] = set()
     loop: "Loop | None" = None
     collected: dict[str, list[Any]] = {}
+    failures: dict[str, list[LayerRun]] = {}
     cursor: int = 0  # groups before this one have ended; a memory of `advance`, derived
 
 
@@ -236,10 +243,12 @@ def iterating(play: Level, event: m.LayerIterating) -> None:
 def item_ended(play: Level, event: m.ItemEnded) -> None:
     """Drop an item; keep what is collected, shown and counted of it."""
     index = event.iteration[-1]
-    loop = level_of(play, event.iteration[:-1]).loop
+    level = level_of(play, event.iteration[:-1])
+    loop = level.loop
     if loop is None:
         return
     item = loop.open.pop(index, None) or Level()
+    _keep_failures(level, item)
     loop.ended[index] = [_given(loop, index, item, key) for key in loop.collects]
     loop.broken = loop.broken or event.failed
     _show(loop, Shown(index, event.failed, item.layers, item.prev))
@@ -249,6 +258,17 @@ def item_ended(play: Level, event: m.ItemEnded) -> None:
             loop.best[ref] = run
     if len(loop.ended) == loop.batch_end - loop.start:
         _end_batch(loop)
+
+
+def _keep_failures(level: Level, item: Level) -> None:
+    failed = {(ref, run.iteration): run for ref, run in item.layers.items() if run.state == "FAIL"}
+    # What is seen of a loop that closed in the item stands among its steps as well.
+    failed |= {(ref, run.iteration): run for ref, runs in item.failures.items() for run in runs}
+    for (ref, _), run in failed.items():
+        if sum(map(len, level.failures.values())) >= FAILURES_KEPT_MAX:
+            return
+        if run.out is None or len(msgspec.json.encode(run.out)) <= FAILURE_OUT_BYTES_MAX:
+            level.failures.setdefault(ref, []).append(run)
 
 
 def _given(loop: Loop, index: int, item: Level, key: str) -> list[Any]:

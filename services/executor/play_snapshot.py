@@ -14,7 +14,7 @@ from services.executor.play import Play
 from services.executor.play_levels import levels, runs
 
 # Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 # Below this much history a reader is faster with the history.
 HISTORY_BYTES_MIN = 524_288
 # What is written in snapshots stays below the history's own size by this: the total cost is linear.

@@ -1,6 +1,8 @@
 """A parked play that is silent for half of the log's days is asked for, and its snapshot is all that a store needs."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from libs.common import codec, subjects
 from libs.common.bus import Bus
@@ -14,6 +16,7 @@ from tests.integration.store_parts import (
     PlayLog,
     at,
     layer_done,
+    rows,
     running_store,
     started,
 )
@@ -75,6 +78,56 @@ async def test_a_snapshot_is_enough_for_a_store_that_has_seen_nothing_else(
     assert (first["ref"], first["state"], first["out"]) == ("first", "DONE", {"n": 0})
     assert (first["startedAt"], first["completedAt"]) == (shown_at(1), shown_at(2))
     assert (second["ref"], second["state"], second["startedAt"]) == ("gate", "WAIT", shown_at(4))
+
+
+async def test_of_items_that_ended_the_failed_ones_are_shown_by_a_store_that_has_seen_nothing_else(
+    nats_url: str, database: str
+) -> None:
+    async with running_store(nats_url, database) as store:
+        play = PlayLog(store.bus)
+        await play.commit("RUN", started(args={"n": 1}), *_loop(items=6, failing={1, 3, 4}))
+        sequence = await play.commit("WAIT", m.PlayWaiting(at=at(4), wait_id="w1"))
+        stored = await store.bus.load(STREAM, play.key.events)
+        state = fold(codec.decode_commit(one.data, sequence=one.sequence) for one in stored)
+        query = ListPlayLayers(company_id=COMPANY, play_id=play.id, after={STREAM: sequence})
+        seen = (await store.query("play", query))["data"]
+        carried_at = await play.commit("WAIT", snapshot_of(state, at(9)))
+        query = ListPlayLayers(company_id=COMPANY, play_id=play.id, after={STREAM: carried_at})
+        # To a store that has seen all of it a snapshot says nothing new.
+        assert (await store.query("play", query))["data"] == seen
+        await store.stop()
+        await _begin_at(database, play, carried_at)
+        await store.bus.api(f"STREAM.PURGE.{STREAM}", {"filter": play.key.events, "keep": 1})
+        await store.start()
+        carried = (await store.query("play", query))["data"]
+    wanted = [step for step in seen if step["ref"] != "body" or step["state"] == "FAIL"]
+    assert [step["iteration"] for step in wanted if step["ref"] == "body"] == [1, 3, 4]
+    assert [step for step in carried if step["state"] == "FAIL"] == [
+        step for step in wanted if step["state"] == "FAIL"
+    ]
+
+
+async def _begin_at(database: str, play: PlayLog, sequence: int) -> None:
+    """Let the read models know nothing of a play, and project from this place in the log on."""
+    await rows(database, "delete from layers where play_id = $1", play.id)
+    await rows(database, "delete from plays where id = $1", play.id)
+    await rows(database, "update checkpoints set sequence = $2 where stream = $1", STREAM, sequence - 1)
+
+
+def _loop(*, items: int, failing: set[int]) -> Iterator[m.Event]:
+    """Return the events of a loop of one step whose failures count as skipped, and that is still under way."""
+    iterator: dict[str, Any] = {"ref": "loop", "layer_id": "layer-loop"}
+    yield m.LayerIterating(at=at(1), **iterator, items=list(range(items + 1)))
+    for index in range(items):
+        step: dict[str, Any] = {"ref": "body", "layer_id": "layer-body", "order": 1, "iteration": (index,)}
+        if index in failing:
+            out = {"left": index} if index == 3 else None
+            yield m.LayerFailed(
+                at=at(2), error=f"no {index}", error_code="E", out=out, started_at=at(1), **step
+            )
+        else:
+            yield m.LayerCompleted(at=at(2), state="DONE", out=index, started_at=at(1), **step)
+        yield m.ItemEnded(at=at(2), **iterator, iteration=(index,))
 
 
 def shown_at(seconds: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 from libs.common import ids, topology
 from libs.common.bus import Bus
 from libs.common.clock import SystemClock
-from libs.common.codec import Context, source_of
+from libs.common.codec import Context, UnknownType, source_of
 from libs.common.config import Config
 from libs.common.errors import PayloadLost
 from libs.common.messages import play as m
@@ -16,7 +16,7 @@ from libs.common.messages.payload import PayloadRef
 from libs.common.payloads import CHUNK_BYTES, Payloads
 from libs.common.subjects import PAYLOADS, PlayKey, play_key, plays_stream
 from libs.common.topology import TopologyRefused
-from services.executor import history
+from services.executor import history, play_snapshot
 from services.executor.journal import Journal, Limits
 from services.gateway.plays import Plays
 from tests.builders import AT
@@ -106,6 +106,17 @@ async def test_a_history_without_its_beginning_says_so(bus: Bus) -> None:
     known = await history.load(bus, payloads_of(bus), key)
     assert known.gap is not None
     assert known.gap.code == "HISTORY_LOST"
+
+
+async def test_a_play_that_only_a_newer_releases_snapshot_holds_is_not_lost(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, _ = await a_long_play(bus)
+    snapshot = (await history.load(bus, payloads_of(bus), key)).base.snapshot
+    await bus.api(f"STREAM.PURGE.{plays_stream(0)}", {"filter": key.events, "seq": snapshot})
+    monkeypatch.setattr(play_snapshot, "SNAPSHOT_VERSION", play_snapshot.SNAPSHOT_VERSION - 1)
+    with pytest.raises(UnknownType, match=r"snapshot\.v1 of version"):
+        await history.load(bus, payloads_of(bus), key)
 
 
 async def test_a_value_that_another_process_wrote_is_read_whole_and_a_lost_one_is_told(bus: Bus) -> None:

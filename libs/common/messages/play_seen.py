@@ -36,9 +36,13 @@ class SeenStep(msgspec.Struct):
 
 
 class SeenLevel(msgspec.Struct):
-    """The steps outside of all loops, or those of one item, by ref; `loop` is the one that is under way here."""
+    """The steps outside of all loops, or those of one item, by ref; `loop` is the one that is under way here.
+
+    `failures` has the first steps that failed in items which have ended, of this loop and of those before it.
+    """
 
     layers: dict[str, SeenStep] = {}
+    failures: dict[str, list[SeenStep]] = {}
     loop: "SeenLoop | None" = None
 
 

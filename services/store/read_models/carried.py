@@ -52,6 +52,9 @@ def _steps(level: SeenLevel) -> Iterator[tuple[str, SeenStep, bool]]:
     loop = level.loop
     for ref, step in level.layers.items():
         yield ref, step, loop is not None and loop.ref == ref
+    for ref, steps in level.failures.items():
+        for step in steps:
+            yield ref, step, False
     if loop is not None:
         for ref, step in loop.best.items():
             yield ref, step, False
