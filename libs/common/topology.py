@@ -1,5 +1,6 @@
 """Streams and consumers, from one table: created at start, widened when the table grew, never shrunk."""
 
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -154,8 +155,8 @@ def consumers(config: Config) -> list[tuple[str, dict[str, Any]]]:
 async def ensure(bus: Bus, config: Config) -> None:
     """Create what is missing and widen what is narrower than the table; every service calls this at start.
 
-    Raises TopologyRefused when the table would drop a subject, a shard's messages or a durable consumer's filter, or
-    strand plays.
+    What is wider is a newer release's, and stays as it is. Raises TopologyRefused when the table would drop a subject
+    or a durable consumer's filter all the same, or strand plays.
     """
     if not config.shards_change_allowed:
         await _refuse_other_shards(bus, config.shards)
@@ -201,15 +202,28 @@ async def _ensure_stream(bus: Bus, wanted: dict[str, Any]) -> None:
         await _call(bus, f"STREAM.CREATE.{name}", wanted, f"stream {name}")
         return
     present = info["config"]
-    dropped = set(present.get("subjects", ())) - set(wanted["subjects"])
-    if dropped:
-        raise TopologyRefused(f"stream {name} holds {sorted(dropped)}, which this release would drop")
+    if _is_wider(name, present.get("subjects", ()), wanted["subjects"]):
+        return
     if _shrinks_age(present.get("max_age", 0), wanted.get("max_age", 0)):
         # Fewer days are a wish the operator states by hand, for they delete history at once.
         log.warning("log_age_kept", stream=name, days=present["max_age"] / DAY_NS)
         wanted = {**wanted, "max_age": present["max_age"]}
     if any(present.get(key) != value for key, value in wanted.items()):
         await _call(bus, f"STREAM.UPDATE.{name}", {**present, **wanted}, f"stream {name}")
+
+
+def _is_wider(what: str, present: Collection[str], wanted: Collection[str]) -> bool:
+    """Tell whether a newer release made it for more than this one knows: then it is left as it is (ADR 40).
+
+    Raises TopologyRefused when it lacks something as well: it is of neither's making.
+    """
+    more, less = set(present) - set(wanted), set(wanted) - set(present)
+    if not more:
+        return False
+    if less:
+        raise TopologyRefused(f"{what} has {sorted(more)}, which would be dropped, and lacks {sorted(less)}")
+    log.warning("topology_of_a_newer_release", what=what, more=sorted(more))
+    return True
 
 
 def _shrinks_age(present_ns: int, wanted_ns: int) -> bool:
@@ -222,11 +236,8 @@ async def _ensure_consumer(bus: Bus, stream: str, wanted: dict[str, Any]) -> Non
     if "error" not in info:
         present = info["config"]
         filters = present.get("filter_subjects") or [present.get("filter_subject", "")]
-        dropped = set(filters) - set(wanted["filter_subjects"])
-        if dropped:
-            raise TopologyRefused(
-                f"consumer {name} on {stream} reads {sorted(dropped)}, which would be dropped"
-            )
+        if _is_wider(f"{stream} {name}", filters, wanted["filter_subjects"]):
+            return
         if all(present.get(key) == value for key, value in wanted.items()):
             return
     elif info["error"].get("err_code") != CONSUMER_NOT_FOUND:
