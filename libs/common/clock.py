@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 
@@ -20,10 +21,6 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def now(self) -> datetime:
-        """Return the current time in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic_s(self) -> float:
-        """Return the machine's monotonic clock in seconds."""
-        return time.monotonic()
+    # The functions themselves: a play asks two dozen times, and a method around each would double the price.
+    now = staticmethod(partial(datetime.now, UTC))
+    monotonic_s = staticmethod(time.monotonic)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from libs.common.errors import Invalid
 from libs.common.messages import (
@@ -247,7 +248,15 @@ def encode_commit(events: Iterable[Any], *, commit_id: str, context: Context) ->
 
     Raises Invalid when there are more than COMMIT_EVENTS_MAX events.
     """
-    batch = [_envelope(event, f"{commit_id}.{n}", context) for n, event in enumerate(events)]
+    batch: list[CloudEvent] = []
+    for n, event in enumerate(events):
+        id = f"{commit_id}.{n}"
+        if not batch:
+            batch.append(_envelope(event, id, context))
+            continue
+        # The first one with other facts in it: half the price of one more of a dozen fields.
+        kind = TYPE_NAMES[type(event)]
+        batch.append(replace(batch[0], id=id, type=kind, time=event.at, data=event))
     if len(batch) > COMMIT_EVENTS_MAX:
         raise Invalid(f"a commit holds at most {COMMIT_EVENTS_MAX} events, not {len(batch)}")
     return _encode(batch)

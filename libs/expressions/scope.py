@@ -51,18 +51,15 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     kv: Mapping[tuple[Any, ...], Any] = {}
 
 
-class Frame:
+class Frame(msgspec.Struct):
     """One evaluation: the scope, what `.` and the variables stand for, and what is left of work and output."""
 
-    # On the class until they change: most evaluations touch none of them.
-    work = WORK_BYTES_MAX
-    draws = 0
-    variables: list[Any]
-
-    def __init__(self, scope: Scope | None, dot: Any = None, room: int = OUTPUT_BYTES_MAX) -> None:
-        self.scope: Any = scope  # None only where the compiler refuses everything that reads it
-        self.dot = dot
-        self.room = room
+    scope: Any  # a Scope; None only where the compiler refuses everything that reads it
+    dot: Any = None
+    room: int = OUTPUT_BYTES_MAX
+    work: int = WORK_BYTES_MAX
+    draws: int = 0
+    variables: list[Any] = []
 
     def spend(self, work_bytes: int) -> None:
         """Take from the work left, before the work is done. Raises Fault when that is not enough."""

@@ -17,7 +17,7 @@ from services.executor import history
 from services.executor.history import History, Plans
 from services.executor.lane import Limit
 from services.executor.lanes import Lanes
-from services.executor.play_commands import Admission
+from services.executor.play_commands import FREE, Admission
 from services.executor.plays import Plays
 
 log = structlog.get_logger(__name__)
@@ -55,13 +55,15 @@ class Admissions:
             return await self._acquire(key, known, play.lanes, await self._limit_now(key))
         wanted = command if isinstance(command, m.StartPlay) else start
         if play.begun or wanted is None:
-            return Admission()
+            return FREE
         try:
             flow = (await self._plans.get(wanted.definition)).flow
         except NotFound:
-            return Admission()  # it ends by itself, for the same reason
+            return FREE  # it ends by itself, for the same reason
         lanes = lanes_of(key.flow_id, wanted.parent, flow.execution.max_concurrent, self._limits)
-        if not lanes or not isinstance(command, m.StartPlay | m.ReleasePlay | m.HoldPlay):
+        if not lanes:
+            return FREE
+        if not isinstance(command, m.StartPlay | m.ReleasePlay | m.HoldPlay):
             return Admission(lanes=lanes)
         limit = Limit(flow.execution.max_concurrent, wanted.definition)
         return await self._acquire(key, known, lanes, limit)
@@ -137,6 +139,8 @@ def lanes_of(flow_id: str, parent: m.Parent | None, max_concurrent: int, limits:
 
     A play that somebody waits for shares the slots of those above it: else they would wait for each other.
     """
+    if not max_concurrent and not limits.company_plays_max:
+        return ()
     held = parent.lanes if parent is not None else ()
     wanted = []
     if max_concurrent and flow_id not in held:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from libs.common import metrics, trace
 from libs.common.messages import play as m
@@ -46,7 +46,8 @@ class Attempts:
         self._journal = journal
         self._now = now
         self.readings = Readings(parts.services.kv, key, plan.flow)
-        self._inherits, self._conflict = inherits(plan.flow), conflict_of(plan.flow)
+        self._traced = trace.enabled()
+        self._drive_call: Call | None = None
 
     def begin(self, step: Step, now: datetime) -> tuple[Step, dict[str, Any]] | Need | None:
         """Take a step as far as it goes: return its args when only the effect is left, or what must be read first."""
@@ -88,13 +89,12 @@ class Attempts:
 
     def settle(self, step: Step, outcome: steps.Outcome, now: datetime) -> None:
         """Record how an attempt ended: done, skipped, waiting, to be tried again, or failed."""
-        if isinstance(outcome, _WITH_OUTPUT):
-            self._journal.weigh(outcome.bytes)
+        size = outcome.bytes if isinstance(outcome, _WITH_OUTPUT) else 0
         event = self._event_of(step, outcome, now)
         if step.pure:
-            self._journal.record(event)
+            self._journal.record(event, size)
         else:
-            self._journal.record_outcome(event)
+            self._journal.record_outcome(event, size)
 
     def _event_of(self, step: Step, outcome: steps.Outcome, now: datetime) -> m.PlayEvent:
         """Return the event of an outcome; what the step has read is kept for its next attempt, or forgotten."""
@@ -107,7 +107,7 @@ class Attempts:
         event = steps.event_of(outcome, step, play, now)
         if isinstance(event, m.LayerRetrying):
             if step.pure and read.sealed:
-                return msgspec.structs.replace(event, read=read.sealed)
+                return replace(event, read=read.sealed)
         elif not isinstance(outcome, steps.Unread):
             self.readings.forget(step.name)
         return event
@@ -118,25 +118,40 @@ class Attempts:
         return self._call(step, run_of(play, step.ref, step.iteration), read, now, steps.seed_of(play, step))
 
     def _call(self, step: Step, run: LayerRun | None, read: Reading, now: datetime, seed: str) -> Call:
-        play, flow, sources = self._journal.play, self._plan.flow, step.place.sources
-        return Call(
-            company_id=self._key.company_id,
-            flow_id=self._key.flow_id,
-            play_id=self._key.play_id,
+        if self._drive_call is None:
+            self._drive_call = self._call_of_drive(now)
+        call = replace(
+            self._drive_call,
             ref=step.ref,
-            started_by=play.by,
             idempotency_key=f"{self._key.play_id}:{step.name}",
-            attempt=(run.attempts if run else 0) + 1,
-            retries=play.retries,
+            attempt=run.attempts + 1 if run else 1,
             now=now,
-            depth=play.depth,
-            group_id=flow.group_id,
-            kv_inherit=self._inherits,
-            kv_conflict=self._conflict,
-            secrets=read.secrets,
-            secret_args=read.secret_args,
             seed=seed,
-            collected=collected_at(play, step.iteration, sources) if sources else (),
+        )
+        if read.secret_keys:
+            call = replace(call, secrets=read.secrets, secret_args=read.secret_args)
+        sources = step.place.sources
+        if sources:
+            call = replace(call, collected=collected_at(self._journal.play, step.iteration, sources))
+        return call
+
+    def _call_of_drive(self, now: datetime) -> Call:
+        # The same for all steps of a drive: a retry of the play has another driver.
+        key, play, flow = self._key, self._journal.play, self._plan.flow
+        return Call(
+            company_id=key.company_id,
+            flow_id=key.flow_id,
+            play_id=key.play_id,
+            ref="",
+            idempotency_key="",
+            attempt=1,
+            now=now,
+            started_by=play.by,
+            group_id=flow.group_id,
+            kv_inherit=inherits(flow),
+            kv_conflict=conflict_of(flow),
+            depth=play.depth,
+            retries=play.retries,
         )
 
     def _fenced(self, step: Step, args: dict[str, Any], scope: Scope, read: Reading) -> steps.Failed | None:
@@ -189,7 +204,7 @@ class Attempts:
     def _evaluate(self, step: Step, call: Call, args: dict[str, Any], now: datetime) -> None:
         clock, app_id = self._parts.clock, step.layer.app_id
         began = clock.monotonic_s()
-        if trace.enabled():
+        if self._traced:
             with trace.span(f"step {app_id}", ref=step.ref):
                 outcome = steps.evaluate(self._parts, step, args, call)
         else:
@@ -205,10 +220,10 @@ def _masked(outcome: steps.Outcome, read: Reading) -> steps.Outcome:
         case steps.Failed(code=code):
             # The refusal is ours, and names what to do.
             ours = code == SHOWN_CODE
-            return outcome if ours else outcome._replace(error=masked_error(outcome.error, read.secrets))
+            return outcome if ours else replace(outcome, error=masked_error(outcome.error, read.secrets))
         case steps.Done() | steps.Waits():
-            return outcome._replace(out=masked_value(outcome.out, read.secrets))
+            return replace(outcome, out=masked_value(outcome.out, read.secrets))
         case steps.Iterates():
-            return outcome._replace(items=masked_value(outcome.items, read.secrets))
+            return replace(outcome, items=masked_value(outcome.items, read.secrets))
         case _:
             return outcome

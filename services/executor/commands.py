@@ -1,13 +1,13 @@
 """What an executor does with a delivered command: decide it, record its fact, refuse it, or drive its play (D5)."""
 
 import asyncio
-from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
-from libs.common import ids, metrics, newer, trace
+from libs.common import ids, newer, trace
 from libs.common.bus import Expected
 from libs.common.codec import Context, Envelope, UnknownType, decode_message, source_of
 from libs.common.consumer import Delivery
@@ -41,6 +41,7 @@ FACTS = (
 )
 # Nobody retries one play as often.
 FORGOTTEN_RETRIES_MAX = 1_000
+_FOR_PARKED = (m.CarryOverPlay, m.ReleasePlay)
 
 log = structlog.get_logger(__name__)
 
@@ -78,21 +79,22 @@ class Commands:
             return
         with trace.continued(f"play {verb}", envelope.traceparent, play=key.play_id):
             gap: HeadraceError | None = None
-            try:
-                envelope = await self._parts.payloads.whole_message(envelope)
-            except PayloadLost as error:
-                gap = error
+            if getattr(envelope.data, "payloads", None) is not None:
+                try:
+                    envelope = await self._parts.payloads.whole_message(envelope)
+                except PayloadLost as error:
+                    gap = error
             given = _Given(key, delivery, envelope, gap)
             for attempt in range(HANDLE_ATTEMPTS_MAX):
                 fresh = verb == "start" and delivery.delivery == 1 and attempt == 0
                 try:
                     await self._decide(given, fresh=fresh, decided=decided)
                 except Moved as moved:
-                    given = given._replace(known=moved.known)
+                    given = replace(given, known=moved.known)
                     await asyncio.sleep(CONFLICT_PAUSE_S * ids.chance())
                     continue
                 except (Redecide, Conflict):
-                    given = given._replace(known=None)
+                    given = replace(given, known=None)
                     log.debug("command_decided_again", play=key.play_id, verb=verb)
                     continue
                 return
@@ -101,21 +103,19 @@ class Commands:
     async def _decide(self, given: "_Given", *, fresh: bool, decided: "asyncio.Future[None] | None") -> None:
         key, delivery, envelope = given.key, given.delivery, given.envelope
         bus, payloads = self._parts.bus, self._parts.payloads
-        known = await self._load(given, fresh=fresh)
+        # A first delivery of a start has no history, or its first commit says so (D3).
+        known = history.unknown() if fresh else await self._load(given)
         start = None
         if not known.play.begun and not isinstance(envelope.data, m.StartPlay):
             start = await history.start_command(bus, payloads, key)
         driver = m.Driver(delivery.sequence, delivery.delivery)
-        if (
-            not known.play.begun
-            and isinstance(envelope.data, m.StartPlay)
-            and self._is_older_than_the_log(envelope)
-        ):
+        if self._is_older_than_the_log(known.play, envelope.data):
             # With its history forgotten a play that ran long ago would look new (D16).
             log.error("command_too_old", play=key.play_id, at=envelope.data.at.isoformat())
             await delivery.ack()
             return
-        restarted = await self._restarts(known, envelope.data)
+        command = envelope.data
+        restarted = await self._restarts(known, command) if isinstance(command, m.RetryPlay) else None
         admission = await self._admit(given, known, start, retries=restarted is not None)
         received = receive(
             known.play,
@@ -154,18 +154,16 @@ class Commands:
                     await delivery.in_progress()
                     await self._drive(given, known, received, decided)
 
-    async def _load(self, given: "_Given", *, fresh: bool) -> History:
-        if fresh:
-            # A first delivery of a start has no history, or its first commit says so (D3).
-            return history.unknown()
+    async def _load(self, given: "_Given") -> History:
         bus, payloads = self._parts.bus, self._parts.payloads
         if given.known is None:
             return await history.load(bus, payloads, given.key)
         return await history.renew(bus, payloads, given.key, given.known)
 
-    def _is_older_than_the_log(self, envelope: Envelope) -> bool:
-        age: timedelta = self._parts.clock.now() - envelope.data.at
-        return age > self._parts.log_age_max
+    def _is_older_than_the_log(self, play: Play, command: m.PlayCommand) -> bool:
+        if play.begun or not isinstance(command, m.StartPlay):
+            return False
+        return self._parts.clock.now() - command.at > self._parts.log_age_max
 
     async def _send_anew(self, delivery: Delivery) -> None:
         """Let a command come as a new message, which nobody holds an older delivery of (R15).
@@ -178,9 +176,9 @@ class Commands:
             await self._parts.bus.append(delivery.subject, delivery.data, id=ids.commit_id())
         log.info("command_sent_anew", subject=delivery.subject, delivery=delivery.delivery, sent=again)
 
-    async def _restarts(self, known: History, command: m.PlayCommand) -> tuple[str, ...] | None:
+    async def _restarts(self, known: History, command: m.RetryPlay) -> tuple[str, ...] | None:
         # A retry means one end of the play, not whatever end it finds: two at once are one.
-        if not isinstance(command, m.RetryPlay) or known.play.status != "FAIL":
+        if known.play.status != "FAIL":
             return None
         if command.after != known.sequence or known.gap is not None:
             return None
@@ -189,13 +187,13 @@ class Commands:
     async def _admit(
         self, given: "_Given", known: History, start: m.StartPlay | None, *, retries: bool
     ) -> Admission:
-        key, envelope = given.key, given.envelope
+        key, envelope, admissions = given.key, given.envelope, self._parts.admissions
         if not retries:
-            return await self._parts.admissions.admit(key, known, envelope.data, start)
+            return await admissions.admit(key, known, envelope.data, start)
         # A retry begins the end anew: whoever came to it may have died before it did the duties of it. Its slot, too,
         # is free before the retry takes one.
         await self._do_duties(key, envelope, known.play)
-        return await self._parts.admissions.admit_retry(key, known)
+        return await admissions.admit_retry(key, known)
 
     async def _ack(self, key: PlayKey, delivery: Delivery, envelope: Envelope, known: History) -> None:
         # An acknowledgement without an append rests on the leader's word, not on a replica's (D3).
@@ -282,14 +280,12 @@ class Commands:
         self._drivers.add(drive)
         if decided is not None and not decided.done():
             decided.set_result(None)
-        metrics.DRIVING.inc()
         try:
             acknowledge = await drive.run()
         except asyncio.CancelledError:
             self._drivers.left.append(drive)
             raise
         finally:
-            metrics.DRIVING.dec()
             self._drivers.remove(drive)
         if drive.play.ended:
             await clean_up(self._parts, key, plan)
@@ -297,9 +293,11 @@ class Commands:
             await delivery.ack()
 
     async def _plan(self, play: Play, received: Received) -> Any:
-        started = next((event for event in received.events if isinstance(event, m.PlayStarted)), None)
-        plan = await self._plans.get(started.definition if started is not None else play.definition)
-        return plan.isolated() if (play if started is None else started).isolated else plan
+        # Of a play that begins, what it runs stands in its first event.
+        begins = received.events[0] if received.events else None
+        of = begins if isinstance(begins, m.PlayStarted) else play
+        plan = await self._plans.get(of.definition)
+        return plan.isolated() if of.isolated else plan
 
 
 def _may_be_acked_by_others(given: "_Given", play: Play) -> bool:
@@ -315,7 +313,7 @@ def _may_be_acked_by_others(given: "_Given", play: Play) -> bool:
 
 def _forgotten(known: History, start: m.StartPlay | None, command: m.PlayCommand) -> HeadraceError | None:
     """Tell whether the log has forgotten a play altogether: these are sent only to plays that were parked."""
-    if known.commits or start is not None or not isinstance(command, m.CarryOverPlay | m.ReleasePlay):
+    if known.commits or start is not None or not isinstance(command, _FOR_PARKED):
         return None
     return NotFound("the log holds nothing of this play any more", code="HISTORY_LOST")
 
@@ -331,7 +329,7 @@ class Moved(Exception):
         self.known = known
 
 
-class _Given(NamedTuple):
+class _Given(msgspec.Struct, frozen=True):
     """A command to decide; `gap` when a big value of it is gone, `known` what was read for it before."""
 
     key: PlayKey

@@ -129,7 +129,8 @@ class Drive:
             log.info("drive_fenced", play=self.key.play_id, epoch=self.epoch, foreign=fenced.foreign)
             return fenced.foreign
         finally:
-            await self._effects.abandon()
+            if self._effects.tasks:
+                await self._effects.abandon()
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,9 +144,9 @@ class Drive:
                 continue
             # A take-over may have ended the play by itself: then nothing follows.
             todo = NOTHING_FOLLOWS if journal.play.ended else advance(journal.play, self._plan, now)
-            if todo.ended:
+            if todo.ended and self._effects.tasks:
                 await self._effects.abandon()
-            if not await self._record(todo.events):
+            if todo.events and not await self._record(todo.events):
                 continue
             if todo.ended:
                 if await self._commit():
@@ -206,9 +207,10 @@ class Drive:
             if not events:
                 self._lose(now, f"play {play.replay.play_id} holds no end of step {step.ref} to take over")
                 return True
-            for event in events:
+            size = len(msgspec.json.encode(source.layers[step.ref].out))
+            for event in events[:-1]:
                 self.journal.record(event)
-            self.journal.weigh(len(msgspec.json.encode(source.layers[step.ref].out)))
+            self.journal.record(events[-1], size)
             if self.journal.is_due() and not await self.journal.commit():
                 return False
         return True
@@ -259,7 +261,8 @@ class Drive:
 
     def _now(self) -> datetime:
         # A wake may come a moment before this machine's clock says it is due.
-        return max(self._parts.clock.now(), self._now_min)
+        now = self._parts.clock.now()
+        return now if now > self._now_min else self._now_min
 
     def _is_soon(self, until: datetime | None) -> bool:
         return until is not None and (until - self._now()).total_seconds() <= PARK_ABOVE_S

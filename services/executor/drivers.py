@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from libs.common import ids
+from libs.common import ids, metrics
 from libs.common.bus import Bus, Message
 from libs.common.clock import Clock
 from libs.common.codec import Context, encode_message, source_of
@@ -34,6 +34,7 @@ class Drivers:
         # process.
         self._drives: dict[str, list[Drive]] = {}
         self._replies: set[asyncio.Task[None]] = set()
+        metrics.DRIVING.set_function(lambda: sum(map(len, self._drives.values())))
 
     def add(self, drive: Drive) -> None:
         """Keep this drive alive and tell it what is new, until it is removed."""
@@ -48,12 +49,10 @@ class Drivers:
 
     def drives(self, key: PlayKey, delivery: Delivery, epoch: int) -> bool:
         """Tell whether this very command drives its play here already, in this epoch."""
-        mine = (
-            drive
-            for drive in self._drives.get(key.play_id, [])
-            if drive.delivery.sequence == delivery.sequence
-        )
-        return any(drive.epoch == epoch for drive in mine)
+        of_play = self._drives.get(key.play_id)
+        if of_play is None:
+            return False
+        return any(drive.delivery.sequence == delivery.sequence and drive.epoch == epoch for drive in of_play)
 
     def nudged(self, message: Message) -> None:
         """Tell the drivers of a play that its log may hold something new, and answer who asks whether there is one."""

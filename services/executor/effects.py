@@ -66,8 +66,6 @@ class Effects:
 
     async def abandon(self) -> None:
         """Stop every running effect; what it would have said is not recorded."""
-        if not self.tasks:
-            return
         tasks, self.tasks = list(self.tasks.values()), {}
         for task in tasks:
             task.cancel()

@@ -102,19 +102,16 @@ class Journal:
         apply(self.play, self.context.causation_id)
         self.epoch = self.play.epoch
 
-    def record(self, event: m.PlayEvent) -> None:
-        """Record an event; durable with the next commit."""
+    def record(self, event: m.PlayEvent, size: int = 0) -> None:
+        """Record an event; durable with the next commit, towards which its output counts with so many bytes."""
         evolve(self.play, event)
         self._buffer.append(event)
-
-    def record_outcome(self, event: m.PlayEvent) -> None:
-        """Record what an effect did: kept whoever writes first, never computed again (R2)."""
-        self.record(event)
-        self._outcomes.append(event)
-
-    def weigh(self, size: int) -> None:
-        """Count the bytes of an output towards the next commit."""
         self._bytes += size
+
+    def record_outcome(self, event: m.PlayEvent, size: int = 0) -> None:
+        """Record what an effect did: kept whoever writes first, never computed again (R2)."""
+        self.record(event, size)
+        self._outcomes.append(event)
 
     def is_full(self) -> bool:
         """Tell whether one message should not take much more."""

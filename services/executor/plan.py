@@ -48,18 +48,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     broken_code: str = "EXPRESSION_ERROR"
     place: Place = Place()
     iteration: tuple[int, ...] = ()
+    # Whether anything stands between this step's turn and its args: a delay, filters, an approval.
+    gated: bool = False
 
     def at(self, iteration: tuple[int, ...]) -> "Step":
         """Return this step for one item of its loops."""
         if not iteration:
             return self
         return msgspec.structs.replace(self, iteration=iteration, name=run_name(self.ref, iteration))
-
-    @property
-    def gated(self) -> bool:
-        """Tell whether anything stands between this step's turn and its args: a delay, filters, an approval."""
-        layer = self.layer
-        return bool(layer.defer_after_ms) or layer.needs_approval or self.filters is not None
 
     @property
     def timeout_s(self) -> float:
@@ -125,8 +121,15 @@ def _compile_step(layer: Layer, order: int, group: int, traits: Traits | None, p
     handles = filters.state_refs if filters is not None else frozenset()
     if place.broken is not None:
         parts |= {"broken": place.broken, "broken_code": "MODULE_ERROR"}
+    gated = bool(layer.defer_after_ms) or layer.needs_approval or filters is not None
     return Step(
-        **parts, args=args, filters=filters, handles=handles, pure=traits.pure, isolated=traits.isolated
+        **parts,
+        args=args,
+        filters=filters,
+        handles=handles,
+        pure=traits.pure,
+        isolated=traits.isolated,
+        gated=gated,
     )
 
 

@@ -210,7 +210,8 @@ def _retrying(play: Play, event: m.LayerRetrying) -> None:
     run.state, run.waits_for, run.until, run.attempts = "WAIT", "retry", event.until, event.attempt
     run.error, run.error_code = event.error, event.error_code
     run.read = event.read or run.read
-    _leave_child(play, run)
+    if run.child:
+        _leave_child(play, run)
     play.resumes = 0
 
 
@@ -232,8 +233,6 @@ def _returned(play: Play, event: m.ChildReturned) -> None:
 
 def _leave_child(play: Play, run: LayerRun) -> None:
     """The step waits for its child no longer: one that has not ended is to be cancelled until it has (D5)."""
-    if not run.child:
-        return
     child = play.children[run.child]
     if child.state is None:
         child.abandoned = True
@@ -330,12 +329,29 @@ def _ended(play: Play, event: m.LayerCompleted | m.LayerFailed, *, state: m.Laye
     level = play if not event.iteration else level_of(play, event.iteration)
     if level.loop is not None:
         play_levels.close(level, event.ref)
-    run = _run_at(level, event)
-    run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
-    run.error, run.error_code = event.error, event.error_code
-    run.started_at, run.ended_at = event.started_at, event.at
-    run.attempts, run.reused = event.attempts, event.reused
-    _leave_child(play, run)
+    run = level.layers.get(event.ref)
+    if run is None:
+        # All that is known of a pure step; made at once it costs a third.
+        run = level.layers[event.ref] = LayerRun(
+            event.layer_id,
+            event.order,
+            state,
+            event.attempts,
+            started_at=event.started_at,
+            out=out,
+            error=event.error,
+            error_code=event.error_code,
+            ended_at=event.at,
+            iteration=event.iteration,
+            reused=event.reused,
+        )
+    else:
+        run.state, run.out, run.until, run.waits_for, run.read = state, out, None, "", ()
+        run.error, run.error_code = event.error, event.error_code
+        run.started_at, run.ended_at = event.started_at, event.at
+        run.attempts, run.reused = event.attempts, event.reused
+        if run.child:
+            _leave_child(play, run)
     # A skipped or filtered step has no output; its state can still be asked for (spec flow8 sections 6 and 7).
     level.prev[event.ref] = StepView(out=out, state=state, error=event.error, approval=run.approval)
     play.resumes = 0

@@ -67,7 +67,12 @@ Duty = StartChild | CancelChild | TellParent | StartErrorFlow | FreeSlots | Look
 
 def has_duties(play: Play) -> bool:
     """Tell whether this state may oblige to anything; cheap, for every commit asks."""
-    return bool(play.children) or play.ended or is_retry_in_line(play)
+    if play.children or is_retry_in_line(play):
+        return True
+    if not play.ended:
+        return False
+    # Slots, a parent, an error flow; of whose beginning is forgotten nobody knows.
+    return bool(play.lanes) or play.parent is not None or play.status == "FAIL" or not play.definition
 
 
 def is_retry_in_line(play: Play) -> bool:

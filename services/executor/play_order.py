@@ -1,7 +1,7 @@
 """What follows by itself in a play, pure: the order of its steps and how it ends (spec flow8 sections 9 to 12)."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ from services.executor.play_outcomes import (
 _NONE: frozenset[str] = frozenset()
 
 
-class Todo(NamedTuple):
+class Todo(msgspec.Struct, frozen=True):
     """What follows: events to record, steps that can run now, and when the next waiting one is due.
 
     `ended` tells that the events end the play; `until` is None when only decisions are awaited; `held` tells that once
@@ -45,7 +45,7 @@ def advance(play: Play, plan: Plan, now: datetime) -> Todo:
 
     Steps in RUN are in `ready` as well: their driver knows whether it runs them already.
     """
-    deadline = _deadline(play, plan)
+    deadline = _deadline(play, plan) if plan.flow.execution.timeout else None
     if play.cancelled_by is not None:
         return Todo(_abort(play, plan, now, error="CANCELLED", code="CANCELLED"), [], ended=True, until=None)
     if deadline is not None and now >= deadline:
@@ -82,19 +82,21 @@ class _Span(msgspec.Struct, frozen=True):
 
 
 def _deadline(play: Play, plan: Plan) -> datetime | None:
-    timeout = plan.flow.execution.timeout
-    if not timeout or play.clock_from is None:
+    if play.clock_from is None:
         return None
-    return play.clock_from + timedelta(seconds=timeout)
+    return play.clock_from + timedelta(seconds=plan.flow.execution.timeout)
 
 
 def _advance_level(look: _Look, level: Level, span: _Span) -> bool:
     """Find what follows at this level; tell whether all of its groups have ended."""
     groups, layers = look.plan.groups, level.layers
     for position in range(level.cursor or span.begin, span.end):
-        still_open = [
-            step for step in groups[position] if (run := layers.get(step.ref)) is None or not run.ended
-        ]
+        # Written out: every step of every play passes here, and a comprehension is a call.
+        still_open = []
+        for step in groups[position]:
+            run = layers.get(step.ref)
+            if run is None or run.state not in m.TERMINAL:
+                still_open.append(step)
         if still_open:
             level.cursor = position
             _advance_group(look, level, span, still_open)
@@ -194,10 +196,16 @@ def _failed_before(level: Level, plan: Plan, group: int) -> frozenset[str]:
 
 def _end(play: Play, plan: Plan, now: datetime) -> m.PlayEvent:
     """Return how the play ends (spec flow8 section 9, Q9 and Q23)."""
-    steps = [step for group in plan.groups for step in group]
-    for step in steps:
-        run = play.layers[step.ref]
-        if run.state == "FAIL" and step.layer.on_error == "fail":
+    layers = play.layers
+    # By index, then as listed: the last one that is DONE is the flow's output (Q20).
+    out: Any = {}
+    found: set[str] = set()
+    for step in plan.steps.values():
+        run = layers[step.ref]
+        found.add(run.state)
+        if run.state == "DONE":
+            out = run.out
+        elif run.state == "FAIL" and step.layer.on_error == "fail":
             return m.PlayFailed(
                 at=now,
                 error=run.error or "",
@@ -206,15 +214,11 @@ def _end(play: Play, plan: Plan, now: datetime) -> m.PlayEvent:
                 layer_id=step.layer.id,
                 started_at=play.started_at,
             )
-    states = [play.layers[step.ref].state for step in steps]
-    done = [step for step in steps if play.layers[step.ref].state == "DONE"]
     state: m.PlayState = "DONE"
-    if states and all(s == "FILTERED" for s in states):
+    if found == {"FILTERED"}:
         state = "FILTERED"
-    elif states and all(s in {"FILTERED", "SKIP"} for s in states):
+    elif found and found <= {"FILTERED", "SKIP"}:
         state = "SKIP"
-    # `steps` stand by index, then as listed: the last one that is DONE is the flow's output (Q20).
-    out = play.layers[done[-1].ref].out if done else {}
     return m.PlayCompleted(at=now, state=state, out=out, started_at=play.started_at)
 
 

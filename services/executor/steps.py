@@ -3,7 +3,7 @@
 from collections import ChainMap
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import msgspec
 
@@ -60,18 +60,18 @@ class Limits(Protocol):
         ...
 
 
-class Done(NamedTuple):
+class Done(msgspec.Struct, frozen=True):
     """The module ended well with this output, so many bytes as JSON."""
 
     out: Any
     bytes: int
 
 
-class Skipped(NamedTuple):
+class Skipped(msgspec.Struct, frozen=True):
     """The module chose to do nothing."""
 
 
-class Failed(NamedTuple):
+class Failed(msgspec.Struct, frozen=True):
     """The attempt failed; a final failure is not tried again."""
 
     error: str
@@ -79,20 +79,20 @@ class Failed(NamedTuple):
     final: bool
 
 
-class Waits(NamedTuple):
+class Waits(msgspec.Struct, frozen=True):
     """The step is done after this many milliseconds, with this output."""
 
     delay_ms: int
     out: Any
 
 
-class Unread(NamedTuple):
+class Unread(msgspec.Struct, frozen=True):
     """The step cannot be evaluated yet: nobody answers for the KV entries that it reads."""
 
     kind: m.WaitKind
 
 
-class Iterates(NamedTuple):
+class Iterates(msgspec.Struct, frozen=True):
     """The iterator hands out these items, so many at once; they have so many bytes as JSON."""
 
     items: list[Any]
@@ -100,7 +100,7 @@ class Iterates(NamedTuple):
     bytes: int
 
 
-class Calls(NamedTuple):
+class Calls(msgspec.Struct, frozen=True):
     """The step is done when this play has ended, or fails after so many seconds."""
 
     child: m.ChildPlay
@@ -121,7 +121,7 @@ def scope_of(
         play_id=play_id,
         company_id=plan.flow.company_id,
         now=now,
-        seed=seed_of(play, step),
+        seed=f"{play.seed}:{step.name}",  # as `seed_of`
         kv=kv,
     )
 

@@ -81,6 +81,8 @@ class Registry:
         self.unfenced = tuple(
             app_id for app_id, module in sorted(self._modules.items()) if _is_unfenced(type(module))
         )
+        # The module that a step names as its `appId`; None when there is none.
+        self.get = self._modules.get
         self.cleaning = tuple(module for module in self._modules.values() if _cleans_up(module))
 
     @classmethod
@@ -96,10 +98,6 @@ class Registry:
             return cls([*(kind for family in FAMILIES for kind in family), *brought])
         except InvalidModule as error:
             raise SystemExit(f"modules: {error}") from error
-
-    def get(self, app_id: str) -> Module[Any] | None:
-        """Return the module that a step names as its `appId`; None when there is none."""
-        return self._modules.get(app_id)
 
     def all(self) -> tuple[Module[Any], ...]:
         """Return every module, sorted by its name."""
