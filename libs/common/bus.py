@@ -27,6 +27,7 @@ APPEND_TIMEOUT_S = 5.0
 APPEND_RETRY_DELAY_S = 0.05
 APPEND_RETRY_DELAY_S_MAX = 1.0
 LOAD_BATCH = 1_000
+GROUPED = ("cmd.play.", "evt.play.")
 # https://github.com/nats-io/nats-server/blob/main/server/errors.json
 CODES_CONFLICT = frozenset({10071, 10164})
 CODES_MESSAGE_TOO_LARGE = frozenset({10054})
@@ -127,9 +128,9 @@ class Bus(Connection):
 
     def _group_of(self, subject: str) -> GroupCommit | None:
         # Only commands and commits of plays come in numbers that make the disk a queue; a batch stays in one stream.
-        kind, noun, shard = subject.split(".", 3)[:3]
-        if noun != "play" or kind not in {"cmd", "evt"}:
+        if not subject.startswith(GROUPED):
             return None
+        shard = subject.split(".", 3)[2]
         group = self._groups.get(shard)
         if group is None:
             group = self._groups[shard] = GroupCommit(self, self._append_once)

@@ -68,6 +68,8 @@ class PullConsumer:
         self._stream = stream
         self._consumer = consumer
         self._slots = slots
+        # Not yet delivered, as of the last one that was.
+        self.pending = 0
         self._handler = handler
         self._reserved = reserved
         self._requested = 0
@@ -124,7 +126,9 @@ class PullConsumer:
         status = message.status
         if status == 0:
             self._requested = max(0, self._requested - 1)
-            task = self._loop.create_task(self._handle(Delivery(self._bus, message)))
+            delivery = Delivery(self._bus, message)
+            self.pending = delivery.pending
+            task = self._loop.create_task(self._handle(delivery))
             self._running.add(task)
             task.add_done_callback(self._done)
         elif status != 100 and message.subject.endswith(self._token):

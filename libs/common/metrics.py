@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -41,17 +41,44 @@ class CheapHistogram(Collector):
         return [family]
 
 
+class CheapCounter(Collector):
+    """A counter with one label for what happens with every play: counting costs a fifth of a microsecond."""
+
+    def __init__(self, name: str, documentation: str, label: str, values: tuple[str, ...]) -> None:
+        """Count from 0 what these values of the label stand for."""
+        self._family = (name, documentation)
+        self._label = label
+        self._counts = dict.fromkeys(values, 0)
+
+    def inc(self, value: str) -> None:
+        """Count one."""
+        self._counts[value] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric as Prometheus reads it."""
+        name, documentation = self._family
+        family = CounterMetricFamily(name, documentation, labels=(self._label,))
+        for value, count in self._counts.items():
+            family.add_metric((value,), count)
+        return [family]
+
+
 REQUESTS = Counter("headrace_http_requests_total", "HTTP requests answered", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram("headrace_http_request_seconds", "Time to answer", ("route",), buckets=SECONDS)
 SOCKETS = Gauge("headrace_sockets_open", "WebSocket clients connected")
 WAITERS = Gauge("headrace_waiters", "Calls that wait for a play's end")
-PLAYS = Counter("headrace_plays_total", "Plays that reached a state by a commit of this executor", ("state",))
+PLAYS = CheapCounter(
+    "headrace_plays_total",
+    "Plays that reached a state by a commit of this executor",
+    "state",
+    ("DONE", "FAIL", "SKIP", "FILTERED"),
+)
 PLAY_SECONDS = CheapHistogram("headrace_play_seconds", "From the start command to the end")
 STEP_SECONDS = CheapHistogram("headrace_step_seconds", "Time a module ran", ("module", "state"))
-REGISTRY.register(PLAY_SECONDS)
-REGISTRY.register(STEP_SECONDS)
 DRIVING = Gauge("headrace_plays_driven", "Plays driven by this executor now")
-COMMITS = Counter("headrace_commits_total", "Commits appended", ("outcome",))
+COMMITS = CheapCounter("headrace_commits_total", "Commits appended", "outcome", ("accepted", "conflict"))
+for _collector in (PLAYS, PLAY_SECONDS, STEP_SECONDS, COMMITS):
+    REGISTRY.register(_collector)
 CONSUMER_PENDING = Gauge("headrace_consumer_pending", "Commands not yet delivered", ("consumer",))
 PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet projected", ("stream",))
 PROJECTED = Counter("headrace_projected_total", "Messages projected", ("stream",))
@@ -69,12 +96,10 @@ CHANNEL_UNRECORDED = Counter(
     "headrace_channel_requests_unrecorded_total", "Requests of channels answered and not recorded"
 )
 
-_ENDED = {state: PLAYS.labels(state) for state in ("DONE", "FAIL", "SKIP", "FILTERED")}
-
 
 def play_ended(state: str, started_at: datetime | None, now: datetime) -> None:
     """Count a play that this executor brought to its end."""
-    _ENDED[state].inc()
+    PLAYS.inc(state)
     if started_at is not None:
         PLAY_SECONDS.observe((), (now - started_at).total_seconds())
 

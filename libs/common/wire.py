@@ -57,13 +57,10 @@ def parse_headers(raw: bytes | None) -> dict[str, str]:
     return headers
 
 
-def header_block(headers: Mapping[str, str]) -> bytearray:
+def header_block(headers: Mapping[str, str]) -> bytes:
     """Encode headers as a NATS header block. Values must not hold line breaks; ours never do."""
-    block = bytearray(b"NATS/1.0\r\n")
-    for name, value in headers.items():
-        block += f"{name}: {value}\r\n".encode()
-    block += b"\r\n"
-    return block
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    return f"NATS/1.0\r\n{''.join(lines)}\r\n".encode()
 
 
 class DirectClient(Client):  # type: ignore[misc,unused-ignore]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -99,26 +100,33 @@ class App:
         await announce.modules(self._bus, self._registry, now=self._clock.now())
         self._nudges = await self._bus.subscribe("ctl.play.*", self._drivers.nudged)
         self._heartbeat = asyncio.create_task(self._drivers.heartbeats(), name="heartbeats")
-        for shard in range(self._config.shards):
-            stream = plays_stream(shard)
-            work = PullConsumer(
-                self._bus,
-                stream,
-                WORK_CONSUMER,
-                slots=self._config.drive_slots,
-                handler=self._handle_work,
-                reserved=lambda: len(self._driving),
-            )
-            control = PullConsumer(
-                self._bus,
-                stream,
-                CONTROL_CONSUMER,
-                slots=self._config.control_slots,
-                handler=self._handle_control,
-            )
-            self._consumers += [work, control]
+        shards = [plays_stream(shard) for shard in range(config.shards)]
+        works = [self._worker(stream, self._commands) for stream in shards]
+        controls = [self._controller(stream) for stream in shards]
+        for name, consumers in ((WORK_CONSUMER, works), (CONTROL_CONSUMER, controls)):
+            self._consumers += consumers
+            metrics.CONSUMER_PENDING.labels(name).set_function(partial(_pending, consumers))
         for consumer in self._consumers:
             await consumer.start()
+
+    def _worker(self, stream: str, commands: Commands) -> PullConsumer:
+        return PullConsumer(
+            self._bus,
+            stream,
+            WORK_CONSUMER,
+            slots=self._config.drive_slots,
+            handler=commands.handle,
+            reserved=lambda: len(self._driving),
+        )
+
+    def _controller(self, stream: str) -> PullConsumer:
+        return PullConsumer(
+            self._bus,
+            stream,
+            CONTROL_CONSUMER,
+            slots=self._config.control_slots,
+            handler=self._handle_control,
+        )
 
     async def _open_services(self, payloads: Payloads) -> Services:
         http = await self._stack.enter_async_context(http_client.http_session(self._config.outbound_allow))
@@ -164,14 +172,8 @@ class App:
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _handle_work(self, delivery: Delivery) -> None:
-        metrics.CONSUMER_PENDING.labels(WORK_CONSUMER).set(delivery.pending)
-        assert self._commands is not None
-        await self._commands.handle(delivery)
-
     async def _handle_control(self, delivery: Delivery) -> None:
         # A control command may become a driver; it must not keep its slot for that long (R14).
-        metrics.CONSUMER_PENDING.labels(CONTROL_CONSUMER).set(delivery.pending)
         decided = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._handle_apart(delivery, decided))
         self._driving.add(task)
@@ -196,3 +198,7 @@ class App:
         self._driving.discard(task)
         for consumer in self._consumers:
             consumer.look()
+
+
+def _pending(consumers: list[PullConsumer]) -> float:
+    return sum(consumer.pending for consumer in consumers)

@@ -35,9 +35,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_ACCEPTED = metrics.COMMITS.labels("accepted")
-_CONFLICTS = metrics.COMMITS.labels("conflict")
-
 
 class Limits(msgspec.Struct, frozen=True):
     """When a commit is due for its size, and how old the history before a snapshot may grow."""
@@ -121,9 +118,9 @@ class Journal:
         """Tell whether watchers, or the size of a message, should not wait longer for a commit (D6)."""
         if not self._buffer:
             return False
-        return (
-            self.is_full() or (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX
-        )
+        if (self._clock.monotonic_s() - self.committed_at) * 1000 > COMMIT_INTERVAL_MS_MAX:
+            return True
+        return self.is_full()
 
     async def commit(self) -> bool:
         """Append what is recorded as one commit. False when the log had moved: look at the play again.
@@ -142,9 +139,9 @@ class Journal:
             place = snapshot_place(self._buffer, self._base)
             appended = await append(self._bus, subject, data, commit_id, expected, snapshot=place)
         except Conflict:
-            _CONFLICTS.inc()
+            metrics.COMMITS.inc("conflict")
             return await self._reconcile(commit_id)
-        _ACCEPTED.inc()
+        metrics.COMMITS.inc("accepted")
         self._base = self._based_on(appended.sequence, len(data))
         self._accepted(appended.sequence, asked_at)
         return True

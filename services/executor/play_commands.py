@@ -144,7 +144,7 @@ def _carry_over(play: Play, command: m.CarryOverPlay, id: str) -> Received:
 def _start(
     command: m.StartPlay, at: datetime, driver: m.Driver, lanes: tuple[str, ...] = ()
 ) -> m.PlayStarted:
-    return m.PlayStarted(
+    started = m.PlayStarted(
         at=at,
         definition=command.definition,
         flow_version=command.flow_version,
@@ -155,13 +155,17 @@ def _start(
         by=command.by,
         seed=command.seed,
         idempotency_key=command.idempotency_key,
+        isolated=command.mode == "isolated",
+        lanes=lanes,
+    )
+    # Where it comes from. By itself, for CPython takes five times as long for a call with more than fifteen names.
+    return msgspec.structs.replace(
+        started,
         parent_play_id=command.parent_play_id,
         schedule_id=command.schedule_id,
         parent=command.parent,
         depth=command.depth,
         replay=command.replay,
-        isolated=command.mode == "isolated",
-        lanes=lanes,
     )
 
 
