@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import structlog
+
 from libs.common import metrics, trace
 from services.executor import steps
 from services.executor.attempts import Attempts
@@ -13,6 +15,11 @@ from services.executor.parts import Parts
 from services.executor.plan import Step
 from services.executor.play_levels import Iteration
 from services.executor.readings import Need
+
+# So long a step that is told to stop may take for it. One that does not is left behind, for nobody can make it.
+STOP_S_MAX = 5.0
+
+log = structlog.get_logger(__name__)
 
 
 class Ended(NamedTuple):
@@ -40,6 +47,7 @@ class Effects:
         self._now = now
         self.tasks: dict[tuple[str, Iteration], asyncio.Task[None]] = {}
         self._ended: list[Ended] = []
+        self._left: set[asyncio.Task[None]] = set()
         # This process paused before an effect began: somebody else may have run it meanwhile (R11).
         self.paused = False
 
@@ -51,6 +59,8 @@ class Effects:
         """Run a step's effect; its barrier is durable."""
         task = asyncio.create_task(self._run(step, args), name=f"step {step.name}")
         self.tasks[step.ref, step.iteration] = task
+        timer = asyncio.get_running_loop().call_later(step.timeout_s + STOP_S_MAX, self._leave, step, task)
+        task.add_done_callback(lambda _: timer.cancel())
 
     def read(self, step: Step, need: Need) -> None:
         """Fetch what a step needs to be evaluated; it is ready again when it has it."""
@@ -69,13 +79,26 @@ class Effects:
         tasks, self.tasks = list(self.tasks.values()), {}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        stopped, running = await asyncio.wait(tasks, timeout=STOP_S_MAX)
+        await asyncio.gather(*stopped, return_exceptions=True)
+        for task in running:
+            log.warning("step_left_behind", task=task.get_name())
+        self._left |= running
         self._ended = []
 
-    async def _fetch(self, step: Step, need: Need) -> None:
-        outcome = await self._attempts.readings.fetch(step.name, need)
+    def _leave(self, step: Step, task: "asyncio.Task[None]") -> None:
+        """End an attempt whose time is over although its module goes on."""
+        if self.tasks.get((step.ref, step.iteration)) is task and not task.done():
+            log.warning("step_left_behind", task=task.get_name())
+            self._left.add(task)
+            self._end(step, _out_of_time(step))
+
+    def _end(self, step: Step, outcome: steps.Outcome | None) -> None:
         self._ended.append(Ended(step, outcome))
         self._wake.set()
+
+    async def _fetch(self, step: Step, need: Need) -> None:
+        self._end(step, await self._attempts.readings.fetch(step.name, need))
 
     async def _run(self, step: Step, args: dict[str, Any]) -> None:
         clock = self._parts.clock
@@ -88,12 +111,16 @@ class Effects:
                 outcome = await self._attempt(step, args)
             took_s = clock.monotonic_s() - began
             metrics.STEP_SECONDS.observe((step.layer.app_id, type(outcome).__name__), took_s)
-        self._ended.append(Ended(step, outcome))
-        self._wake.set()
+        if asyncio.current_task() not in self._left:
+            self._end(step, outcome)
 
     async def _attempt(self, step: Step, args: dict[str, Any]) -> steps.Outcome:
         try:
             async with asyncio.timeout(step.timeout_s):
                 return await steps.run(self._parts, step, args, self._attempts.call(step, self._now()))
         except TimeoutError:
-            return steps.Failed(f"execution timeout after {step.timeout_s:g} s", "TIMEOUT", final=False)
+            return _out_of_time(step)
+
+
+def _out_of_time(step: Step) -> steps.Failed:
+    return steps.Failed(f"execution timeout after {step.timeout_s:g} s", "TIMEOUT", final=False)

@@ -13,9 +13,35 @@ from aiohttp.test_utils import TestServer
 
 from tests.e2e.api import Api
 from tests.fixtures.system import ROOT, RunningSystem, running_system
+from tests.waiting import eventually
 
 EXAMPLE = ROOT / "docs/examples/headrace-greetings"
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+# A module that does not let itself be stopped.
+STUBBORN = '''
+import asyncio
+import msgspec
+from services.executor.modules.contract import EffectModule
+
+class StubbornArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """None."""
+
+class Stubborn(EffectModule[StubbornArgs]):
+    """Goes on whatever happens."""
+
+    app_id = "stubborn"
+    docs = "Goes on whatever happens."
+    Args = StubbornArgs
+    args_example = {}
+    out_example = {}
+
+    async def run(self, args, step, services):
+        while True:
+            try:
+                await asyncio.sleep(3_600)
+            except asyncio.CancelledError:
+                pass
+'''
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +54,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = wheels.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    (site / "stubborn.py").write_text(STUBBORN)
+    told = site / "stubborn-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: stubborn\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("[headrace.modules]\nstubborn = stubborn:Stubborn\n")
     return site
 
 
@@ -79,3 +110,31 @@ async def test_a_flow_runs_its_modules(system_with_package: RunningSystem) -> No
     assert greeted["greet"]["out"] == {"text": "Bonjour Ada"}
     assert keys[:2] == [f"{ended['playId']}:post"] * 2
     assert skipped["greet"]["state"] == "SKIP"
+
+
+async def test_10_a_module_that_does_not_stop_when_its_time_is_over_is_left_behind(
+    system_with_package: RunningSystem,
+) -> None:
+    async with Api.logged_in(system_with_package) as api:
+        step = {"ref": "a", "appId": "stubborn", "timeout": 1, "retry": {"count": 1}}
+        flow = await api.create_flow("Out of time", step)
+        ended = await api.run(flow["id"], wait=60)
+        layers = await api.layers_of(ended["playId"])
+    assert (ended["state"], ended["errorCode"]) == ("FAIL", "TIMEOUT")
+    assert layers["a"]["attempts"] == 2
+
+
+async def test_8_a_module_that_does_not_stop_when_its_play_is_cancelled_is_left_behind(
+    system_with_package: RunningSystem,
+) -> None:
+    async with Api.logged_in(system_with_package) as api:
+        flow = await api.create_flow("Cancelled", {"ref": "a", "appId": "stubborn"})
+        play = (await api.run(flow["id"]))["playId"]
+
+        async def runs() -> bool:
+            return "a" in await api.layers_of(play)
+
+        await eventually(runs)
+        await api.delete(f"/api/plays/{play}")
+        ended = await api.wait_for(play, "FAIL", within_s=60)
+    assert ended["errorCode"] == "CANCELLED"
