@@ -9,12 +9,16 @@ driver comes after the cancel that follows it (tests/model).
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
+
 from libs.common.ids import derived_id
 from libs.common.messages import play as m
 from services.executor.plan import Plan
 from services.executor.play import Play
 
 DEPTH_MAX = 10
+# Of the outputs that an error flow is told, together: each of them may have as many bytes as a step may put out.
+ERROR_OUTS_BYTES_MAX = 8 * 1024 * 1024
 
 
 class StartChild(NamedTuple):
@@ -155,5 +159,19 @@ def _error_args(play: Play, plan: Plan, play_id: str) -> dict[str, Any]:
         "errorCode": play.error_code,
         "args": play.args,
         "state": play.status,
-        "layers": {ref: {"state": run.state, "out": run.out} for ref, run in play.layers.items()},
+        "layers": _told_layers(play),
     }
+
+
+def _told_layers(play: Play) -> dict[str, Any]:
+    """Return what an error flow is told of the steps: their outputs, in their order, as far as there is room."""
+    layers: dict[str, Any] = {}
+    room = ERROR_OUTS_BYTES_MAX
+    for ref, run in sorted(play.layers.items(), key=lambda item: item[1].order):
+        size = len(msgspec.json.encode(run.out))
+        if size <= room:
+            room -= size
+            layers[ref] = {"state": run.state, "out": run.out}
+        else:
+            layers[ref] = {"state": run.state, "out": None, "outTruncated": True}
+    return layers

@@ -118,6 +118,18 @@ async def test_11_the_error_flow_starts_once_with_what_is_known(api: Api) -> Non
     assert told["layers"] == {"bad": {"state": "FAIL", "out": None}}
 
 
+async def test_11_the_error_flow_is_told_as_many_outputs_as_fit(api: Api) -> None:
+    told = {"small": "{{ $prev.args.layers.c.out.x }}", "large": "{{ $prev.args.layers.b }}"}
+    handler = await api.create_flow("Told what fits", {"ref": "t", "appId": "var", "args": {"values": told}})
+    large = {"appId": "var", "args": {"values": {"x": "{{ repeat 'ab' 2500000 }}"}}}
+    small = {"appId": "var", "args": {"values": {"x": 7}}}
+    steps = [{"ref": "a", **large}, {"ref": "b", **large}, {"ref": "c", **small}]
+    flow = await api.create_flow("Large", *steps, BROKEN, execution={"onFailFlowId": handler["id"]})
+    await api.run(flow["id"])
+    play = await api.wait_for(await _only_play(api, handler["id"], "DONE"))
+    assert play["out"] == {"small": 7, "large": {"state": "DONE", "out": None, "outTruncated": True}}
+
+
 async def test_11_an_error_flow_that_fails_starts_nothing(api: Api) -> None:
     last = await api.create_flow("Never", ECHO)
     handler = await api.create_flow("Broken handler", BROKEN, execution={"onFailFlowId": last["id"]})
