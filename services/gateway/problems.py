@@ -6,7 +6,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from libs.common import ids
+from libs.common import ids, newer
+from libs.common.codec import UnknownType
 from libs.common.errors import HeadraceError, TooLarge, Unauthorized, Unavailable
 from services.gateway import answers
 from services.gateway.routing import MethodNotAllowed
@@ -38,6 +39,9 @@ class Told(NamedTuple):
 
 def told(error: Exception, *, route: str) -> Told:
     """Return what to say of anything a handler raised; what nobody foresaw is logged and says nothing of itself."""
+    if isinstance(error, UnknownType):
+        newer.note(error, what="request", subject=route, sequence=0)
+        error = Unavailable("a newer release wrote what this request is about")
     match error:
         case HeadraceError():
             if error.status < 500:

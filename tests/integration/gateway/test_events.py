@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from libs.common import ids
+from libs.common import codec, ids
 from libs.common.messages import play as m
 from services.gateway import closing, feeds, following, streams
 from services.gateway.app import App
@@ -49,6 +49,21 @@ async def test_the_events_are_the_frames_of_the_socket(api: Api, log: Log) -> No
     assert [event.data for event in heard] == told
     assert [event.type for event in heard] == KINDS
     assert [event.id for event in heard] == [str(frame["sequence"]) for frame in told]
+
+
+async def test_events_of_a_newer_release_are_left_out_and_the_others_of_the_commit_told(
+    api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, *rest = whole()
+    play_id = ids.new_id()
+    with monkeypatch.context() as newer:
+        names: dict[Any, str] = {m.HoldRequested: "headrace.play.held-anew.v1"}
+        newer.setattr(codec, "TYPE_NAMES", {**codec.TYPE_NAMES, **names})
+        await log.commit(play_id, "DONE", begun, m.HoldRequested(at=NOW), *rest)
+    async with api.events(play_id) as events:
+        assert [event.type for event in await events.rest()] == KINDS
+    async with api.socket(f"?since=0&playId={play_id}") as frames:
+        assert [(await frames.next())["type"] for _ in KINDS] == KINDS
 
 
 @pytest.mark.parametrize("stop", range(len(KINDS) - 1))
