@@ -15,7 +15,7 @@ from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.errors import Unauthorized
-from libs.common.messages.access import PERMISSIONS, User
+from libs.common.messages.access import User
 from libs.common.messages.grant import EVERYBODY, Grant, GrantEvent
 from libs.common.messages.module import SYSTEM
 from libs.common.messages.token_key import (
@@ -28,7 +28,7 @@ from libs.common.messages.token_key import (
     TokenKeysChanged,
 )
 from services.gateway.latest import Latest
-from services.gateway.principal import Principal
+from services.gateway.principal import Principal, of_user
 
 TOKEN_CHARS_MAX = 4_096
 TOKENS_MAX = 50_000
@@ -131,15 +131,7 @@ class AccessTokens:
             raise Unauthorized(REFUSED)
         if user.sessions_after is not None and grant.opened_at < user.sessions_after:
             raise Unauthorized("the password was changed; sign in again")
-        return Principal(
-            user_id=user.id,
-            company_id=user.company_id,
-            email=user.email,
-            name=user.name,
-            role=user.role,
-            permissions=frozenset(PERMISSIONS[user.role]),
-            grant_id=grant_id,
-        )
+        return of_user(user, grant_id=grant_id)
 
 
 def jwk_of(key: TokenKey) -> dict[str, str]:

@@ -17,7 +17,6 @@ from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.errors import Forbidden, Unauthorized
 from libs.common.messages.access import (
-    PERMISSIONS,
     LogIn,
     LogOut,
     Session,
@@ -34,7 +33,7 @@ from services.gateway.digests import digest_of
 from services.gateway.keys import ApiKeys
 from services.gateway.latest import Latest
 from services.gateway.pats import PersonalTokens
-from services.gateway.principal import Principal
+from services.gateway.principal import Principal, of_user
 
 COOKIE = "sid"
 SESSIONS_MAX = 50_000
@@ -144,7 +143,7 @@ class Auth:
             raise Unauthorized("this user may not log in any more")
         if user.sessions_after is not None and session.opened_at < user.sessions_after:
             raise Unauthorized("the password was changed; log in again")
-        principal = _principal(user)
+        principal = of_user(user)
         self._known[secret] = _Known(changes, session.expires_at, principal)
         if len(self._known) > SESSIONS_MAX:
             self._known.popitem(last=False)
@@ -191,17 +190,6 @@ def cookie_value(header: str, name: str) -> str:
         if stripped.startswith(wanted):
             return stripped[len(wanted) :].strip('"')
     return ""
-
-
-def _principal(user: User) -> Principal:
-    return Principal(
-        user_id=user.id,
-        company_id=user.company_id,
-        email=user.email,
-        name=user.name,
-        role=user.role,
-        permissions=frozenset(PERMISSIONS[user.role]),
-    )
 
 
 def _session(envelope: codec.Envelope, _sequence: int) -> Session | None:

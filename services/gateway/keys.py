@@ -18,10 +18,10 @@ from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.errors import HeadraceError, Invalid, Refused, Unauthorized
-from libs.common.messages.access import PERMISSIONS, User
+from libs.common.messages.access import User
 from libs.common.messages.key import ApiKey, KeyEvent, KeyUsed, KeyView
 from services.gateway.latest import Latest
-from services.gateway.principal import Principal
+from services.gateway.principal import Principal, of_user
 
 ALGORITHM = "HS256"
 # RFC 7518 section 3.2: a key of at least the size of the hash.
@@ -133,16 +133,7 @@ class ApiKeys:
         user = await self._users.get(subjects.definition("user", company_id, key.user_id))
         if user is None or user.disabled or claims.get("userId") != user.id:
             raise Unauthorized(REFUSED)
-        return Principal(
-            user_id=user.id,
-            company_id=company_id,
-            email=user.email,
-            name=user.name,
-            role=user.role,
-            permissions=frozenset(PERMISSIONS[user.role]),
-            scopes=frozenset(key.scopes),
-            key_id=key.id,
-        )
+        return of_user(user, scopes=frozenset(key.scopes), key_id=key.id)
 
     def _secret_for(self, scopes: tuple[str, ...]) -> str:
         return self._mcp_secret if "mcp" in scopes else self._secret

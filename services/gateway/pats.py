@@ -7,11 +7,11 @@ from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.config import Config
 from libs.common.errors import Unauthorized
-from libs.common.messages.access import PERMISSIONS, User
+from libs.common.messages.access import User
 from libs.common.messages.pat import EVERYBODY, Pat, PatEvent
 from services.gateway.digests import digest_of
 from services.gateway.latest import Latest
-from services.gateway.principal import Principal
+from services.gateway.principal import Principal, of_user
 
 PREFIX = "pat_"
 SECRET_CHARS_MAX = 128
@@ -47,16 +47,7 @@ class PersonalTokens:
         user = await self._users.get(subjects.definition("user", pat.company_id, pat.user_id))
         if user is None or user.disabled:
             raise Unauthorized(REFUSED)
-        return Principal(
-            user_id=user.id,
-            company_id=user.company_id,
-            email=user.email,
-            name=user.name,
-            role=user.role,
-            permissions=frozenset(PERMISSIONS[user.role]),
-            key_id=pat.id,
-            pat_bits=pat.permissions,
-        )
+        return of_user(user, key_id=pat.id, pat_bits=pat.permissions)
 
     def changed(self, pat_id: str, sequence: int) -> None:
         """Take note that a token is now at least as new as this place in DEFINITIONS."""

@@ -3,7 +3,7 @@
 import msgspec
 
 from libs.common.errors import Forbidden
-from libs.common.messages.access import Permission
+from libs.common.messages.access import PERMISSIONS, Permission, User
 from libs.common.messages.pat import ALL
 
 
@@ -35,6 +35,29 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Raise Forbidden unless the caller's role holds this permission."""
         if permission not in self.permissions:
             raise Forbidden(f"the role {self.role} does not hold the permission to {permission}")
+
+
+def of_user(
+    user: User,
+    *,
+    scopes: frozenset[str] = frozenset(),
+    key_id: str = "",
+    grant_id: str = "",
+    pat_bits: int = ALL,
+) -> Principal:
+    """Return a user as a caller, who may what their role may; the rest tells of the credential."""
+    return Principal(
+        user_id=user.id,
+        company_id=user.company_id,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        permissions=frozenset(PERMISSIONS[user.role]),
+        scopes=scopes,
+        key_id=key_id,
+        grant_id=grant_id,
+        pat_bits=pat_bits,
+    )
 
 
 NOBODY = Principal(user_id="", company_id="", email="", name="", role="", permissions=frozenset())
