@@ -11,6 +11,7 @@ import structlog
 
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, Unavailable
+from libs.common.wire import delivered_as
 
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 5.0
@@ -26,17 +27,14 @@ class Delivery:
     __slots__ = ("_bus", "data", "delivery", "message", "pending", "sequence", "subject")
 
     def __init__(self, bus: Bus, message: Message) -> None:
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
-        # an account hash behind the prefix (ADR-15 of NATS).
-        tokens = message.reply.split(".")
-        at = 4 if len(tokens) == 9 else 6
+        delivery, sequence, _, _, pending = delivered_as(message.reply)
         self._bus = bus
         self.message = message
         self.subject = message.subject
         self.data = message.data
-        self.delivery = int(tokens[at])
-        self.sequence = int(tokens[at + 1])
-        self.pending = int(tokens[at + 4])
+        self.delivery = int(delivery)
+        self.sequence = int(sequence)
+        self.pending = int(pending)
 
     async def ack(self) -> None:
         """Tell the server that this command is done with. Not confirmed: a lost one costs a redelivery."""

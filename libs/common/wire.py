@@ -45,6 +45,16 @@ class Message:
 Handler = Callable[[Message], None]
 
 
+def delivered_as(reply: str) -> list[str]:
+    """Return what the reply subject of a delivery says of it, in digits.
+
+    How often it was delivered, its sequence in the stream and in the consumer, its time, and how many wait behind it.
+    """
+    # $JS.ACK.<stream>.<consumer>.<these five>, or with a domain and an account hash behind the prefix (ADR-15 of NATS).
+    tokens = reply.split(".")
+    return tokens[4:9] if len(tokens) == 9 else tokens[6:11]
+
+
 def parse_headers(raw: bytes | None) -> dict[str, str]:
     """Parse a NATS header block, without its status line, into names and values."""
     if not raw:

@@ -9,7 +9,7 @@ from aiohttp import web
 from libs.common import ids
 from libs.common.clock import Clock
 from libs.common.messages.origin import Origin
-from services.gateway.routing import Call
+from services.gateway.routing import Call, as_utf8
 
 USER_AGENT_CHARS_MAX = 500
 _MADE = web.RequestKey("made", str)
@@ -43,8 +43,7 @@ def origin_of(call: Call) -> Origin:
     agent = request.headers.get("User-Agent", "")[:USER_AGENT_CHARS_MAX]
     return Origin(
         ip=request.remote or "",
-        # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
-        user_agent=agent.encode("utf-8", "backslashreplace").decode(),
+        user_agent=as_utf8(agent),
         request_id=request_id_of(request),
         key_id=call.caller.key_id,
     )

@@ -24,9 +24,13 @@ class MethodNotAllowed(HeadraceError):
         self.allow = ", ".join(sorted(allow))
 
 
+def as_utf8(text: str) -> str:
+    """Return a caller's text as JSON can hold it: aiohttp gives bytes that are no UTF-8 as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def shown(text: str) -> str:
     """Return a caller's text as a message may repeat it: ASCII, and not endless."""
-    # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
     return text[:SHOWN_CHARS_MAX].encode("ascii", "backslashreplace").decode()
 
 

@@ -16,6 +16,7 @@ import structlog
 from libs.common import ids
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import Unavailable
+from libs.common.wire import delivered_as
 
 PULL_MESSAGES = 1_000
 PULL_BYTES_MAX = 32 * 1024 * 1024
@@ -180,11 +181,8 @@ class LogReader:
     def _on_record(self, message: Message) -> None:
         if self._broken:
             return
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
-        # an account hash behind the prefix (ADR-15 of NATS).
-        tokens = message.reply.split(".")
-        at = 5 if len(tokens) == 9 else 7
-        sequence, consumer_sequence = int(tokens[at]), int(tokens[at + 1])
+        _, place, place_here, _, pending = delivered_as(message.reply)
+        sequence, consumer_sequence = int(place), int(place_here)
         if consumer_sequence != self._consumer_sequence + 1 or sequence <= self._received:
             log.warning("log_reader_gap", stream=self._stream, sequence=sequence, after=self._received)
             self._broken = True
@@ -193,7 +191,7 @@ class LogReader:
         self._consumer_sequence = consumer_sequence
         self._received = sequence
         self._requested -= 1
-        self._behind_server = int(tokens[at + 3])
+        self._behind_server = int(pending)
         self._buffer.append(Record(message.subject, sequence, message.data))
         self._change.set()
 

@@ -18,6 +18,7 @@ from libs.common.bus import Bus
 from libs.common.errors import HeadraceError
 from libs.common.messages.channel import Channel
 from libs.common.messages.request import RequestRecorded
+from services.gateway.routing import as_utf8
 
 GATHER_S = 0.1
 RETRY_DELAY_S = 1.0
@@ -90,7 +91,7 @@ class Recorder:
             id=ids.new_id(),
             company_id=channel.company_id,
             channel_id=channel.id,
-            method=_text(seen.method, HEADER_CHARS_MAX),
+            method=as_utf8(seen.method[:HEADER_CHARS_MAX]),
             path=seen.path[:PATH_CHARS_MAX],
             status=status,
             duration_ms=round(took_s * 1_000, 3),
@@ -144,10 +145,5 @@ def redacted(request: web.BaseRequest) -> dict[str, str]:
     for name, value in request.headers.items():
         if len(shown) >= HEADERS_SHOWN_MAX:
             break
-        shown[name.lower()] = REDACTED if _SECRET_NAMES.search(name) else _text(value, HEADER_CHARS_MAX)
+        shown[name.lower()] = REDACTED if _SECRET_NAMES.search(name) else as_utf8(value[:HEADER_CHARS_MAX])
     return shown
-
-
-def _text(value: str, chars_max: int) -> str:
-    # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
-    return value[:chars_max].encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ from multidict import CIMultiDictProxy
 
 from libs.common.errors import Invalid
 from services.gateway import bodies
+from services.gateway.routing import as_utf8
 
 QUERY_FIELDS_MAX = 1_000
 FORM_FIELDS_MAX = 1_000
@@ -24,8 +25,7 @@ def headers_of(headers: "CIMultiDictProxy[str]", *, hide_token: bool) -> dict[st
     """
     shown: dict[str, str] = {}
     for name, value in headers.items():
-        # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
-        text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "")
+        text = as_utf8(value).replace("\0", "")
         lower = name.lower()
         if hide_token and lower == "authorization":
             text = REDACTED

@@ -27,6 +27,7 @@ from services.gateway.channels.recorder import Recorder, Seen
 from services.gateway.channels.secrets import ChannelSecrets
 from services.gateway.channels.socket import ChannelSocket
 from services.gateway.connections import Connection
+from services.gateway.routing import as_utf8
 
 # Also how long a connection may take to send the head of its first request.
 KEEPALIVE_S = 20.0
@@ -191,9 +192,8 @@ def _path(request: web.BaseRequest) -> str:
     if not raw.startswith("/"):
         # The absolute form (RFC 9112 section 3.2.2).
         raw = request.rel_url.raw_path
-    # aiohttp gives bytes that are no UTF-8 as lone surrogates, which no JSON can hold.
-    return raw.partition("?")[0].partition("#")[0].encode("utf-8", "backslashreplace").decode()
+    return as_utf8(raw.partition("?")[0].partition("#")[0])
 
 
 def _query(request: web.BaseRequest) -> str:
-    return request.raw_path.partition("?")[2].partition("#")[0].encode("utf-8", "backslashreplace").decode()
+    return as_utf8(request.raw_path.partition("?")[2].partition("#")[0])
