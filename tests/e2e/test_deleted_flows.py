@@ -90,3 +90,13 @@ async def test_5_a_parent_hears_of_its_child_whichever_of_their_flows_is_deleted
         assert (await api.wait_for(play))["state"] == "DONE"
     late = await api.finished(later["id"])
     assert (late["state"], late["errorCode"]) == ("FAIL", "FLOW_NOT_FOUND")
+
+
+async def test_5_plays_of_a_deleted_app_come_to_their_end_and_its_boards_start_no_more(api: Api) -> None:
+    app = await api.post("/api/groups", {"name": "Deleted with its boards"}, status=201)
+    board = await api.create_flow("Board of a deleted app", GATE, AFTER, execution=ONE, groupId=app["id"])
+    holder, waiting = await begun(api, board), await begun(api, board, "DEFERRED")
+    assert (await api.call("DELETE", f"/api/v1/apps/{app['id']}")).status == 204
+    assert await api.refused("POST", f"/api/flows/{board['id']}/run") == (404, "FLOW_NOT_FOUND")
+    for play_id in (holder, waiting):
+        await approved(api, play_id)
