@@ -231,6 +231,8 @@ def _why_late(told: Told, gate: Pending, user_id: str, layer: str) -> str:
     for event in told.commit.events:
         if _settles(event, gate, user_id) and isinstance(event, m.ApprovalDecided | m.ApprovalVoted):
             by = event.by if isinstance(event, m.ApprovalDecided) else user_id
+            if not by:
+                return f"the time to decide on layer {layer} was over just now"
             return f"{'you have' if by == user_id else 'somebody else has'} decided on layer {layer} just now"
     if told.seen.state in m.TERMINAL:
         return f"the play has ended in {told.seen.state}"

@@ -79,12 +79,22 @@ async def test_a_decision_on_a_step_that_ends_in_the_same_moment_is_409(api: Api
 
 
 @pytest.mark.usefixtures("gateway")
-async def test_of_two_equal_words_of_one_person_the_later_is_409(api: Api, log: Log) -> None:
+@pytest.mark.parametrize(
+    ("by", "why"),
+    [
+        (USER, "you have decided on layer a just now"),
+        ("somebody", "somebody else has decided on layer a just now"),
+        ("", "the time to decide on layer a was over just now"),
+    ],
+)
+async def test_a_decision_that_another_overtakes_is_409_and_says_whose(
+    api: Api, log: Log, by: str, why: str
+) -> None:
     play = await gated(log)
-    decided = m.ApprovalDecided(**STEP, decision="approved", note="", by=USER)
+    decided = m.ApprovalDecided(**STEP, decision="approved", note="", by=by)
     await on_command(log, play, lambda: log.commit(play, "RUN", decided))
     answer = await api.call("POST", f"/api/plays/{play}/approve", {"layerId": "a", "decision": "approved"})
-    assert (answer.status, answer.json["message"]) == (409, "you have decided on layer a just now")
+    assert (answer.status, answer.json["message"]) == (409, why)
 
 
 @pytest.mark.parametrize(
