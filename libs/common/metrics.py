@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import datetime
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client import REGISTRY, Counter, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -64,7 +64,7 @@ class CheapCounter(Collector):
 
 
 REQUESTS = Counter("headrace_http_requests_total", "HTTP requests answered", ("method", "route", "status"))
-REQUEST_SECONDS = Histogram("headrace_http_request_seconds", "Time to answer", ("route",), buckets=SECONDS)
+REQUEST_SECONDS = CheapHistogram("headrace_http_request_seconds", "Time to answer", ("route",))
 SOCKETS = Gauge("headrace_sockets_open", "WebSocket clients connected")
 WAITERS = Gauge("headrace_waiters", "Calls that wait for a play's end")
 PLAYS = CheapCounter(
@@ -77,7 +77,7 @@ PLAY_SECONDS = CheapHistogram("headrace_play_seconds", "From the start command t
 STEP_SECONDS = CheapHistogram("headrace_step_seconds", "Time a module ran", ("module", "state"))
 DRIVING = Gauge("headrace_plays_driven", "Plays driven by this executor now")
 COMMITS = CheapCounter("headrace_commits_total", "Commits appended", "outcome", ("accepted", "conflict"))
-for _collector in (PLAYS, PLAY_SECONDS, STEP_SECONDS, COMMITS):
+for _collector in (REQUEST_SECONDS, PLAYS, PLAY_SECONDS, STEP_SECONDS, COMMITS):
     REGISTRY.register(_collector)
 CONSUMER_PENDING = Gauge("headrace_consumer_pending", "Commands not yet delivered", ("consumer",))
 PROJECTION_LAG = Gauge("headrace_projection_lag", "Messages of the log not yet projected", ("stream",))

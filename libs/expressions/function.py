@@ -7,7 +7,7 @@ import msgspec
 
 from libs.expressions.errors import Fault
 from libs.expressions.scope import Frame
-from libs.expressions.values import json_text, kind_of, number_of, settle, stringify
+from libs.expressions.values import NESTED, json_text, kind_of, number_of, settle, stringify
 
 Piped = Literal["first", "last"]
 Later = Callable[[Frame], Any]  # an argument that is evaluated only when it is wanted
@@ -56,7 +56,7 @@ def weight(value: Any) -> int:
     """About how many characters are looked at when a value is."""
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, list | dict):
+    if isinstance(value, NESTED):
         return len(json_text(value))
     return 1
 

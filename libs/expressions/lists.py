@@ -7,6 +7,8 @@ from libs.expressions.function import Function, text, weight, whole
 from libs.expressions.limits import ITEM_WORK_BYTES, SORTED_WORK_BYTES
 from libs.expressions.scope import Frame
 from libs.expressions.values import (
+    NESTED,
+    WITH_LENGTH,
     contains,
     json_text,
     kind_of,
@@ -50,7 +52,7 @@ def _contains(frame: Frame, container: Any, item: Any) -> bool:
 def _len(_: Frame, value: Any) -> int:
     if value is None:
         return 0
-    if not isinstance(value, str | list | dict):
+    if not isinstance(value, WITH_LENGTH):
         raise Fault(f"len needs a string, a list or an object, not {kind_of(value)}")
     return len(value)
 
@@ -109,7 +111,7 @@ def _unique(frame: Frame, value: Any) -> list[Any]:
     frame.spend(weight(items))
     kept: dict[tuple[bool, str], Any] = {}
     for item in items:
-        holds = isinstance(item, list | dict)
+        holds = isinstance(item, NESTED)
         kept.setdefault((holds, json_text(item, ordered=True) if holds else stringify(item)), item)
     return list(kept.values())
 

@@ -16,6 +16,9 @@ PATHS_CACHED_MAX = 512
 _INDEX = re.compile(r"\[(\d+)\]", re.ASCII)
 _INT = re.compile(r"[+-]?\d+", re.ASCII)
 _BLANKS = " \t\r\n"
+# Made once: `list | dict` written into a comparison is made anew each time, for as much as the comparison costs.
+NESTED = (list, dict)
+WITH_LENGTH = (str, list, dict)
 _KINDS: dict[type, str] = {
     type(None): "null",
     bool: "a boolean",
@@ -103,14 +106,14 @@ def truthy(value: Any) -> bool:
 
 def is_empty(value: Any) -> bool:
     """Null, `""`, `[]` or `{}` (flow8 section 6)."""
-    return value is None or (isinstance(value, str | list | dict) and not value)
+    return value is None or (isinstance(value, WITH_LENGTH) and not value)
 
 
 def equal(left: Any, right: Any) -> bool:
     """Equality across types: by canonical string; two lists or two objects by what they hold."""
     if type(left) is str and type(right) is str:
         return left == right
-    if isinstance(left, list | dict) and isinstance(right, list | dict):
+    if isinstance(left, NESTED) and isinstance(right, NESTED):
         return json_bytes(left, ordered=True) == json_bytes(right, ordered=True)
     return stringify(left) == stringify(right)
 
