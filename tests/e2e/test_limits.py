@@ -61,7 +61,7 @@ async def test_10_a_retry_takes_its_place_in_line_and_goes_on_when_its_turn_come
     holder = await begun(api, flow)
     before = await api.run(flow)
     assert await api.post(f"/api/plays/{again}/retry") == {"playId": again, "state": "DEFERRED"}
-    behind = await api.run(flow)
+    behind = await api.run(flow, wait=60)
     shown = await api.get(f"/api/plays/{again}")
     assert (shown["state"], shown["retries"], shown["error"], shown["completedAt"]) == (
         "DEFERRED",
@@ -82,7 +82,7 @@ async def test_10_a_retry_takes_a_free_slot_at_once_and_frees_it(api: Api) -> No
     again = await cancelled(api, flow)
     assert (await api.post(f"/api/plays/{again}/retry"))["state"] != "DEFERRED"
     await api.wait_for(again, "WAIT")
-    behind = await api.run(flow)
+    behind = await api.run(flow, wait=60)
     assert behind["state"] == "DEFERRED"
     await done(api, again)
     await done(api, behind["playId"])
@@ -224,7 +224,7 @@ async def test_10_two_flows_share_the_limit_of_their_company_and_others_have_the
             assert line == [1, 1, 2]
             theirs = await gated(next_door, "Theirs")
             free = [await begun(next_door, theirs) for _ in range(2)]
-            assert (await next_door.run(theirs))["state"] == "DEFERRED"
+            assert (await next_door.run(theirs, wait=60))["state"] == "DEFERRED"
             for play_id in (*holders, *waiting, again):
                 await done(api, play_id)
             await done(next_door, free[0])
@@ -232,7 +232,7 @@ async def test_10_two_flows_share_the_limit_of_their_company_and_others_have_the
 
 async def cancelled_in_line(api: Api, flow_id: str) -> str:
     """Start a play that has to wait in line, cancel it there, and return it."""
-    play = await api.run(flow_id)
+    play = await api.run(flow_id, wait=60)
     assert play["state"] == "DEFERRED"
     await api.delete(f"/api/plays/{play['playId']}")
     play_id: str = play["playId"]

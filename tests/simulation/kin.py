@@ -71,10 +71,18 @@ class Kin:
                     case m.LayerCompleted() | m.LayerFailed() | m.LayerRetrying() if event.ref in waited:
                         child_id, since = waited.pop(event.ref)
                         # What is given up in the commit that says who is waited for was never to be started.
-                        if since is not commit or child_id in heard:
+                        given_up = since is commit and child_id not in heard
+                        if not given_up and not self._called_off(parent, since, commit, child_id):
                             self._over(parent, event, child_id, heard)
         if waited:
             raise Violated(f"I1: steps {sorted(waited)} of {play_id} wait for plays although it has ended")
+
+    def _called_off(self, parent: Truth, since: Commit, commit: Commit, child_id: str) -> bool:
+        """Tell whether the very next commit gave a child up before it was started: a start that comes is cancelled."""
+        child = self.plays.get(child_id)
+        told = {verb for verb, _, _ in child.commands.values()} if child is not None else set()
+        commits = parent.commits
+        return commits.index(commit) == commits.index(since) + 1 and told == {"cancel"}
 
     def _result(self, play_id: str, event: m.ChildReturned) -> None:
         child = self._child(play_id, event.child_play_id).play
