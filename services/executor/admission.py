@@ -87,7 +87,7 @@ class Admissions:
         for lane in held:
             limit = Limit(self._limits.company_plays_max) if lane == COMPANY else None
             promoted = await self._lanes.free(self._lane(key, lane), seat, limit)
-            await self._release(key, promoted, by=seat.name)
+            await self._release(key, promoted, by=f"{seat.name}-{lane}")
 
     async def look(self, key: PlayKey, lanes: tuple[str, ...], retry: int) -> None:
         """Release a retry in line that waits no more: whoever let it in may have come before it was put there."""
@@ -116,7 +116,7 @@ class Admissions:
         for lane in lanes:
             slots = Limit(self._limits.company_plays_max) if lane == COMPANY else limit
             standing = await self._lanes.acquire(self._lane(key, lane), seat, slots, still_wanted)
-            await self._release(key, standing.promoted, by=seat.name)
+            await self._release(key, standing.promoted, by=f"{seat.name}-{lane}")
             if standing.position is None:
                 return Admission(lanes=lanes, is_full=True)
             if standing.position:
@@ -127,7 +127,8 @@ class Admissions:
         for seat in seats:
             key = self._plays.key(of.company_id, seat.flow_id, seat.play_id)
             release = m.ReleasePlay(at=self._clock.now())
-            # Each seat by each: a release of a play is known after it, and a retry of that play needs another.
+            # Each seat by each in each lane: a play knows a release after it, and whoever was let in by one lane may
+            # have to wait in the next, for the very same end.
             await self._plays.send(key, "release", release, id=f"release-{seat.name}-{by}")
 
     def _lane(self, key: PlayKey, lane: str) -> LaneKey:

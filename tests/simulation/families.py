@@ -135,6 +135,21 @@ def _lanes(random: Random) -> Plan:
     return plan
 
 
+def _two_limits(random: Random) -> Plan:
+    """Two flows of one slot each in a company of two: one end may let the same play in twice, once by each lane."""
+    step = a_layer("a", app_id="touch", args={"ms": random.choice((0, 0, 20))})
+    flows = [_flow(id, [step], slots=1) for id in ("f0", "f1")]
+    plan = _plan(random, [random.choice(flows) for _ in range(8)])
+    plan.starts = [(random.uniform(0, 0.2), n, 1) for n in range(8)]
+    # Who frees a slot stalls before it frees the next.
+    plan.commit_hits = [
+        (random.randint(1, 20), random.choice((2, 3, 4, 6)), random.choice((0.1, 0.4))) for _ in range(4)
+    ]
+    plan.company_plays_max = 2
+    plan.slots = 4
+    return plan
+
+
 def _lane_of_one(random: Random) -> Plan:
     """One slot and three short plays: somebody is always being let in when a process is lost or frozen."""
     step = a_layer("a", app_id="touch", args={"ms": random.choice((0, 1_000))})
@@ -253,6 +268,7 @@ KINDS: dict[str, Callable[[Random], Plan]] = {
     "async": _async_family,
     "orphans": _orphans,
     "lanes": _lanes,
+    "two limits": _two_limits,
     "lane of one": _lane_of_one,
     "late taker": _late_taker,
     "frozen in line": _frozen_in_line,

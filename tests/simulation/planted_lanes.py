@@ -65,6 +65,14 @@ async def _release_known(self: Admissions, of: PlayKey, seats: Sequence[Seat], *
         await self._plays.send(key, "release", m.ReleasePlay(at=self._clock.now()), id=id)
 
 
+async def _release_once(self: Admissions, of: PlayKey, seats: Sequence[Seat], *, by: str) -> None:
+    """The end of a play lets another in by one lane and then by the next, under one id."""
+    await _release(self, of, seats, by=by.rpartition("-")[0] or by)
+
+
+_release = Admissions._release
+
+
 def _released_twice(play: Play, command: Any, id: str, driver: m.Driver) -> Received:
     """A second release drives a play that runs already."""
     if isinstance(command, m.ReleasePlay) and id not in play.applied:
@@ -113,6 +121,7 @@ LANES: dict[str, tuple[str, Planted]] = {
     "36 a retry before its end is free": (RETRIED, swap(Commands, "_admit", _retries_at_once)),
     "36 a retry beside the limit": (RETRIED, swap(Admissions, "admit_retry", _beside)),
     "36 a release of a retry comes too early": ("frozen retry", swap(Admissions, "look", _looks_away)),
+    "36 one release for two lanes": ("two limits", swap(Admissions, "_release", _release_once)),
     "36 a release of a retry is known": (RETRIED, swap(Admissions, "_release", _release_known)),
     "36 a retry in line driven twice": (
         "frozen retry",
