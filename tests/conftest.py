@@ -1,8 +1,10 @@
 """Plugs in the fixtures, the order of the folders, and the options: containers, and how far schemathesis walks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # A law holds or not; how fast the machine shows it is no part of it. The same examples each time: what fails in a
@@ -35,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--walk-cases", type=int, default=1, help="how many cases schemathesis makes up per operation"
     )
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_its_own() -> Iterator[None]:
+    """Whoever sets up logging in a test, as a command does, sets it up for that test alone."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,17 +2,13 @@
 
 import logging
 import os
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
 
 @pytest.fixture
-def quiet_log() -> Iterator[None]:
+def quiet_log() -> None:
     """Keep thousands of expected warnings out of the tests' output."""
-    before = structlog.get_config()
     if "SEED" not in os.environ:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.configure(**before)
