@@ -202,4 +202,10 @@ class Feeds:
     async def _keep_alive_for_ever(self) -> None:
         while True:
             await asyncio.sleep(KEEPALIVE_INTERVAL_S)
-            await asyncio.gather(*(socket.keep_alive() for socket in self._all()))
+            sockets = self._all()
+            found = await asyncio.gather(*(each.keep_alive() for each in sockets), return_exceptions=True)
+            for socket, error in zip(sockets, found, strict=True):
+                if isinstance(error, Exception):
+                    # One of them must not end the care for all others.
+                    log.error("socket_not_kept_alive", exc_info=error)
+                    socket.end(WSCloseCode.INTERNAL_ERROR, "something went wrong on our side")

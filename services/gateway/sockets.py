@@ -38,10 +38,13 @@ class Socket:
         self._still_holds = still_holds
         self._heard_s = clock.monotonic_s()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        # On its feed before there is a connection: nothing that happens in between is missed.
+        self._connected = False
         self.gone = asyncio.Event()
 
     async def serve(self, request: web.BaseRequest, positions: Sequence[int]) -> None:
         """Serve the client until it leaves or is told to; `positions` is where the streams stand."""
+        self._connected = True
         self._follower.start(positions)
         tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
         ends: tuple[asyncio.Future[Any], ...] = (*tasks, self._ended)
@@ -69,6 +72,8 @@ class Socket:
 
     async def keep_alive(self) -> None:
         """Ask for a sign of life; end when the last one is too long ago, or the credential holds no longer."""
+        if not self._connected:
+            return
         if self._clock.monotonic_s() - self._heard_s > SILENCE_S_MAX:
             self.end(WSCloseCode.GOING_AWAY, "no answer to pings")
             return

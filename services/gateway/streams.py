@@ -61,10 +61,13 @@ class EventStream:
         self._writing_since_s = 0.0
         self._told_all = False
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        # On its feed before there is a connection: nothing that happens in between is missed.
+        self._connected = False
         self.gone = asyncio.Event()
 
     async def serve(self, request: web.BaseRequest, positions: Sequence[int]) -> None:
         """Serve the client until the play's end; `positions` is where the streams stand."""
+        self._connected = True
         self._follower.start(positions)
         writer = asyncio.create_task(self._write())
         try:
@@ -90,6 +93,8 @@ class EventStream:
 
     async def keep_alive(self) -> None:
         """Send a comment; end when the client does not read, or the credential holds no longer."""
+        if not self._connected:
+            return
         if self._writing.locked():
             if self._clock.monotonic_s() - self._writing_since_s > WRITE_S_MAX:
                 self.end(WSCloseCode.GOING_AWAY, "too slow: reconnect")

@@ -1,6 +1,7 @@
 """Sockets over time: signs of life, clients that stall, servers that go away, several shards."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "SILENCE_S_MAX", SILENCE_S)
 
 
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life all the time."""
+    monkeypatch.setattr(feeds, "KEEPALIVE_INTERVAL_S", 0.0005)
+
+
 async def test_a_client_that_answers_no_ping_is_sent_away(impatient: None, gateway: App) -> None:
     async with aiohttp.ClientSession() as client:
         url = f"http://127.0.0.1:{gateway.port}/api/ws"
@@ -57,6 +64,18 @@ async def test_a_socket_ends_with_its_session(impatient: None, api: Api, log: Lo
         async with asyncio.timeout(60):
             message = await frames.connection.receive()
     assert (message.type, message.data) == (WSMsgType.CLOSE, 1008)
+
+
+async def test_sockets_that_open_while_others_are_looked_after_end_with_their_session(
+    restless: None, api: Api, log: Log
+) -> None:
+    # Each of them opens, in several steps, between and beside signs of life of all.
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(api.socket()) for _ in range(20)]
+        await log.user(disabled=True)
+        async with asyncio.timeout(60):
+            last = [await frames.connection.receive() for frames in opened]
+    assert {(message.type, message.data) for message in last} == {(WSMsgType.CLOSE, 1008)}
 
 
 async def test_a_client_that_reads_nothing_ends_and_the_others_do_not_notice(
