@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from libs.common import background
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, Unavailable
 from libs.common.wire import delivered_as
@@ -91,7 +92,7 @@ class PullConsumer:
         self._inbox = f"_INBOX.pull.{self._consumer}.{id(self):x}.{self._loop.time():.6f}".replace(".", "_")
         self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._received)
         self._bus.on_reconnected(self._reconnected)
-        self._task = asyncio.create_task(self._pull(), name=f"pull {self._stream}/{self._consumer}")
+        self._task = background.keep(self._pull(), name=f"pull {self._stream}/{self._consumer}")
 
     async def stop_pulling(self) -> None:
         """Take no more messages; the handlers go on. What the server had sent already is redelivered to others."""

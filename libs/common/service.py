@@ -9,10 +9,10 @@ from typing import Protocol
 
 import structlog
 
-from libs.common import health, log, topology, trace
+from libs.common import background, health, log, topology, trace
 from libs.common.bus import Bus
 from libs.common.config import Config, from_env
-from libs.common.errors import HeadraceError
+from libs.common.errors import HeadraceError, Unavailable
 
 # Allocations before the young are looked through, and how often before the older are; Python's own first is 700.
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -72,6 +72,15 @@ def _settle_memory() -> None:
 async def _serve(config: Config, make_app: MakeApp) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    died = False
+
+    def end() -> None:
+        nonlocal died
+        # What goes wrong while everything stops is not why it stops.
+        died = died or not stopping.is_set()
+        stopping.set()
+
+    background.on_death(end)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopping.set)
     bus = await Bus.connect(config.nats_url, name=config.instance)
@@ -96,3 +105,5 @@ async def _serve(config: Config, make_app: MakeApp) -> None:
     finally:
         await runner.cleanup()
         await bus.close()
+    if died:
+        raise Unavailable("work that must not end died: see background_work_died")

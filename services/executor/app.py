@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from libs.common import health, metrics
+from libs.common import background, health, metrics
 from libs.common.bus import Bus
 from libs.common.clock import Clock, SystemClock
 from libs.common.config import Config
@@ -99,7 +99,7 @@ class App:
             log.warning("modules_without_shown_args", modules=self._registry.unfenced)
         await announce.modules(self._bus, self._registry, now=self._clock.now())
         self._nudges = await self._bus.subscribe("ctl.play.*", self._drivers.nudged)
-        self._heartbeat = asyncio.create_task(self._drivers.heartbeats(), name="heartbeats")
+        self._heartbeat = background.keep(self._drivers.heartbeats(), name="heartbeats")
         shards = [plays_stream(shard) for shard in range(config.shards)]
         works = [self._worker(stream, self._commands) for stream in shards]
         controls = [self._controller(stream) for stream in shards]

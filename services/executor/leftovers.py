@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from libs.common import background
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import HeadraceError
@@ -39,7 +40,7 @@ async def clean_up(parts: Parts, key: PlayKey, plan: Plan) -> None:
 @asynccontextmanager
 async def sweeping(storage: Storage, bus: Bus, clock: Clock, *, shards: int) -> AsyncIterator[None]:
     """Sweep now and every hour, until the end of the block."""
-    task = asyncio.create_task(_keep_sweeping(storage, bus, clock, shards), name="leftovers")
+    task = background.keep(_keep_sweeping(storage, bus, clock, shards), name="leftovers")
     try:
         yield
     finally:

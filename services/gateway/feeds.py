@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from aiohttp import WSCloseCode
 
-from libs.common import codec, metrics, subjects
+from libs.common import background, codec, metrics, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import HeadraceError, TooMany
 from services.gateway.frames import CommitFrames, end_of, frames_of
@@ -134,8 +134,8 @@ class Feeds:
         """Begin to look after the feeds."""
         self._bus.on_reconnected(self._reconnected)
         self._tasks = [
-            asyncio.create_task(self._check_for_ever(), name="feeds"),
-            asyncio.create_task(self._keep_alive_for_ever(), name="keepalive"),
+            background.keep(self._check_for_ever(), name="feeds"),
+            background.keep(self._keep_alive_for_ever(), name="keepalive"),
         ]
 
     async def stop(self) -> None:

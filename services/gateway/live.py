@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from libs.common import metrics, subjects
+from libs.common import background, metrics, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.clock import Clock
 from libs.common.errors import HeadraceError, TooMany
@@ -111,7 +111,7 @@ class Live:
     async def start(self) -> None:
         """Begin to look after the waiters."""
         self._bus.on_reconnected(self._look_soon)
-        self._ticking = asyncio.create_task(self._tick_for_ever(), name="waiters")
+        self._ticking = background.keep(self._tick_for_ever(), name="waiters")
 
     async def stop(self) -> None:
         """Answer all who wait with what is known, and end."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from libs.common import health, rpc, subjects
+from libs.common import background, health, rpc, subjects
 from libs.common.bus import Bus, Subscription
 from libs.common.clock import SystemClock
 from libs.common.config import Config
@@ -70,8 +70,8 @@ class App:
             self._bus, subjects.SCHEDULES, FIRE_CONSUMER, slots=FIRE_SLOTS, handler=fires.handle
         )
         await self._consumer.start()
-        self._keeper = asyncio.create_task(self._fires.keep_alive(), name="keep fires alive")
-        self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="sweep")
+        self._keeper = background.keep(self._fires.keep_alive(), name="keep fires alive")
+        self._sweeper = background.keep(self._sweep_for_ever(), name="sweep")
 
     async def stop(self) -> None:
         """Take nothing more, finish what was begun."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from libs.common import background
 from libs.common.bus import Bus
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable
@@ -28,7 +29,7 @@ class ServerClock:
     async def start(self) -> None:
         """Read the time once and keep it true. Raises Unavailable when the stream does not answer."""
         await self._sync()
-        self._task = asyncio.create_task(self._keep(), name="server clock")
+        self._task = background.keep(self._keep(), name="server clock")
 
     async def stop(self) -> None:
         """Stop reading."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from libs.common import codec, subjects
+from libs.common import background, codec, subjects
 from libs.common.bus import Bus, Message, Stored, Subscription
 from libs.common.errors import HeadraceError
 from libs.common.messages.channel import Channel, ChannelEvent
@@ -64,7 +64,7 @@ class ChannelBook:
         """Follow what changes; what is there is read in the background, for the log may be away."""
         self._subscription = await self._bus.subscribe(subjects.live_definition("channel"), self._changed)
         self._bus.on_reconnected(self._look.set)
-        self._task = asyncio.create_task(self._read_for_ever(), name="channels")
+        self._task = background.keep(self._read_for_ever(), name="channels")
 
     async def stop(self) -> None:
         """Follow no longer."""

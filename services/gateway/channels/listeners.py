@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from libs.common import metrics
+from libs.common import background, metrics
 from libs.common.config import Config
 from libs.common.messages.channel import Channel
 from services.gateway.channels.book import ChannelBook
@@ -47,7 +47,7 @@ class Listeners:
     async def start(self) -> None:
         """Begin to listen where channels are enabled, and go on as they change."""
         self._book.on_change(self._take)
-        self._task = asyncio.create_task(self._follow(), name="channel listeners")
+        self._task = background.keep(self._follow(), name="channel listeners")
 
     async def stop(self) -> None:
         """Accept nothing more and finish the requests under way."""

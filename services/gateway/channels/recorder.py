@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 from aiohttp import web
 
-from libs.common import codec, ids, metrics, subjects
+from libs.common import background, codec, ids, metrics, subjects
 from libs.common.bus import Bus
 from libs.common.errors import HeadraceError
 from libs.common.messages.channel import Channel
@@ -65,7 +65,7 @@ class Recorder:
 
     async def start(self) -> None:
         """Begin to append what is recorded."""
-        self._task = asyncio.create_task(self._append_for_ever(), name="channel requests")
+        self._task = background.keep(self._append_for_ever(), name="channel requests")
 
     async def stop(self) -> None:
         """Append what is left, and end."""
