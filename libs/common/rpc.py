@@ -18,13 +18,13 @@ from libs.common.messages.query import Reply
 T = TypeVar("T")
 Handler = Callable[[Any], Awaitable[Any]]
 
+# A service that restarts is back within about a second; its callers wait for it rather than fail.
+ASKED_AGAIN_AFTER_S = 0.05
+ASKED_AGAIN_MAX = 40
 # How msgspec ends what it says of a tag that no struct of a union has.
 _UNKNOWN_TAG = " - at `$.type`"
 
 log = structlog.get_logger(__name__)
-# A service that restarts is back within about a second; its callers wait for it rather than fail.
-ASKED_AGAIN_AFTER_S = 0.05
-ASKED_AGAIN_MAX = 40
 _decode_reply = msgspec.json.Decoder(Reply).decode
 
 

@@ -12,7 +12,7 @@ import structlog
 from libs.common import background, health, log, topology, trace
 from libs.common.bus import Bus
 from libs.common.config import Config, from_env
-from libs.common.errors import HeadraceError, Unavailable
+from libs.common.errors import HeadraceError
 
 # Allocations before the young are looked through, and how often before the older are; Python's own first is 700.
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -40,26 +40,30 @@ MakeApp = Callable[[Config, Bus, health.Health], App]
 
 
 def run(service: str, make_app: MakeApp) -> None:
-    """Run a service until SIGTERM or SIGINT; the process's main function. Exits 1 when it cannot start."""
+    """Run a service until SIGTERM or SIGINT; the process's main function.
+
+    Exits 1 when it cannot start, or when work that must not end died (`background`).
+    """
     config = from_env(Config)
     log.configure(service=service, instance=config.instance, level=config.log_level)
     trace.configure(service=service, instance=config.instance, endpoint=config.otlp_endpoint)
     try:
-        _run_loop(_serve(config, make_app))
+        died = _run_loop(_serve(config, make_app))
     except HeadraceError as error:
         logger.error("start_failed", error=error.message)  # noqa: TRY400 - the sentence says it all
         sys.exit(1)
     finally:
         trace.shutdown()
+    if died:
+        sys.exit(1)
 
 
-def _run_loop(main: Coroutine[None, None, None]) -> None:
+def _run_loop(main: Coroutine[None, None, bool]) -> bool:
     if sys.platform == "win32":
-        asyncio.run(main)
-        return
+        return asyncio.run(main)
     import uvloop
 
-    uvloop.run(main)
+    return uvloop.run(main)
 
 
 def _settle_memory() -> None:
@@ -69,7 +73,8 @@ def _settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-async def _serve(config: Config, make_app: MakeApp) -> None:
+async def _serve(config: Config, make_app: MakeApp) -> bool:
+    """Serve until told to stop; tell whether that was because background work died."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     died = False
@@ -105,5 +110,4 @@ async def _serve(config: Config, make_app: MakeApp) -> None:
     finally:
         await runner.cleanup()
         await bus.close()
-    if died:
-        raise Unavailable("work that must not end died: see background_work_died")
+    return died

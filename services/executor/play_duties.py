@@ -76,7 +76,7 @@ def has_duties(play: Play) -> bool:
     if not play.ended:
         return False
     # Slots, a parent, an error flow; of whose beginning is forgotten nobody knows.
-    return bool(play.lanes) or play.parent is not None or play.status == "FAIL" or not play.definition
+    return bool(play.lanes or play.retries or play.parent) or play.status == "FAIL" or not play.definition
 
 
 def is_retry_in_line(play: Play) -> bool:

@@ -121,7 +121,7 @@ def scope_of(
         play_id=play_id,
         company_id=plan.flow.company_id,
         now=now,
-        seed=f"{play.seed}:{step.name}",  # as `seed_of`
+        seed=seed_of(play, step),
         kv=kv,
     )
 

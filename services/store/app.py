@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from libs.common import health, rpc, subjects
+from libs.common import background, health, rpc, subjects
 from libs.common.bus import Bus, Subscription
 from libs.common.cipher import Cipher
 from libs.common.clock import SystemClock
@@ -96,7 +96,7 @@ class App:
         return self._not_ready
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+        self._tasks.append(background.keep(work, name=name))
 
     async def _come_up(self, cipher: Cipher) -> None:
         passwords = Passwords(cipher)

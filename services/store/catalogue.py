@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import structlog
 
-from libs.common import codec, subjects
+from libs.common import background, codec, subjects
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.errors import NotFound, Unavailable
 from libs.common.messages.module import SYSTEM, GetModule, ListModules, ModuleAnnounced, ModuleInfo
@@ -33,7 +33,7 @@ class Catalogue:
         self._subscription = await self._bus.subscribe(subjects.live_definition(NOUN), self._announced)
         await self._load()
         self._bus.on_reconnected(self._stale.set)
-        self._task = asyncio.create_task(self._reload(), name="module catalogue")
+        self._task = background.keep(self._reload(), name="module catalogue")
 
     async def stop(self) -> None:
         """Stop following."""

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from libs.common.messages import play as m
 from services.executor import steps
-from services.executor.play import Play, evolve, fold, run_of
+from services.executor.play import Play, evolve, evolve_commit, fold, run_of
 from services.executor.play_commands import ACK, LEAVE
+from services.executor.play_duties import duties, has_duties
 from services.executor.play_levels import collected_at, runs
 from tests.builders import AT, a_layer, a_plan, a_start, an_approval
 from tests.property.courses import LAWS, REFS, end_child, follow, moves, plans, play, run_step
@@ -22,6 +23,16 @@ def test_every_prefix_of_a_history_folds(plan: Any, course: list[tuple[str, int]
     scene = play(plan, course)
     epochs = [fold(scene.commits[:length]).epoch for length in range(len(scene.commits) + 1)]
     assert epochs == sorted(epochs)
+
+
+@LAWS
+@given(plans, moves)
+def test_no_state_with_duties_is_taken_for_one_without(plan: Any, course: list[tuple[str, int]]) -> None:
+    # The cheap question that each commit asks must never spare the work.
+    twin = Play()
+    for commit in play(plan, course).commits:
+        evolve_commit(twin, commit)
+        assert has_duties(twin) or not duties(twin, plan, play_id="p")
 
 
 @LAWS

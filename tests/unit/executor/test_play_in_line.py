@@ -214,6 +214,15 @@ def test_a_play_in_line_obliges_to_nothing_before_it_began_and_to_a_look_when_it
     assert duties(play, None, play_id="p") == {"line": LookInLine(LANES, 1)}
 
 
+def test_a_retry_that_no_limit_held_back_frees_what_an_earlier_try_of_it_may_have_taken() -> None:
+    scene = failed()
+    retried(scene, Admission())
+    scene.running("a").ended("a").settled()
+    assert (scene.play.status, scene.play.lanes) == ("DONE", ())
+    assert has_duties(scene.play)
+    assert duties(scene.play, scene.plan, play_id="p") == {"slots": FreeSlots((), 1)}
+
+
 def test_an_end_frees_the_seat_of_its_own_retry_and_tells_of_each_failure() -> None:
     scene = failed(parent=PARENT)
     first = duties(scene.play, scene.plan, play_id="p")
