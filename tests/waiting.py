@@ -10,8 +10,13 @@ WITHIN_S = 60.0
 POLL_S = 0.01
 
 
-async def eventually(condition: Callable[[], Any], *, within_s: float = WITHIN_S) -> Any:
-    """Return the first true value of a condition, which may be a coroutine. Fails when none comes in time."""
+async def eventually(
+    condition: Callable[[], Any], *, within_s: float = WITHIN_S, otherwise: Callable[[], str] = str
+) -> Any:
+    """Return the first true value of a condition, which may be a coroutine.
+
+    Fails when none comes in time; `otherwise` tells what there was instead.
+    """
     deadline_s = time.monotonic() + within_s
     while True:
         value = condition()
@@ -19,7 +24,9 @@ async def eventually(condition: Callable[[], Any], *, within_s: float = WITHIN_S
             value = await value
         if value:
             return value
-        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {condition.__qualname__}"
+        assert time.monotonic() < deadline_s, (
+            f"not within {within_s:g} s: {condition.__qualname__} {otherwise()}"
+        )
         await asyncio.sleep(POLL_S)
 
 

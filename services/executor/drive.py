@@ -253,9 +253,11 @@ class Drive:
         """Wait for what comes, or leave the play to whoever takes it up again; tell whether it was left."""
         if self.play.children and not await self._commit():
             return False
-        if self._effects.tasks or self._is_soon(todo.until) or self._is_lingering():
+        # Looked up once: asked again a moment later it may be over, and the play would be waited for in memory.
+        linger_until = self._lingers()
+        if self._effects.tasks or linger_until is not None or self._is_soon(todo.until):
             if await self._commit():
-                await self._wait(self._linger(todo.until))
+                await self._wait(_earlier(todo.until, linger_until))
             return False
         return await (self._hold() if todo.held else self._park(todo.until))
 
@@ -267,17 +269,12 @@ class Drive:
     def _is_soon(self, until: datetime | None) -> bool:
         return until is not None and (until - self._now()).total_seconds() <= PARK_ABOVE_S
 
-    def _is_lingering(self) -> bool:
-        """Tell whether to wait here for a child: many a one ends before the play could be parked and taken up again."""
-        if self._linger_until is None or self._now() >= self._linger_until:
-            return False
-        return any(child.state is None and not child.abandoned for child in self.play.children.values())
-
-    def _linger(self, until: datetime | None) -> datetime | None:
-        if not self._is_lingering() or self._effects.tasks:
-            return until
-        assert self._linger_until is not None
-        return self._linger_until if until is None else min(until, self._linger_until)
+    def _lingers(self) -> datetime | None:
+        """Return until when to wait here for a child: many a one ends before the play could be parked and taken up."""
+        if self._linger_until is None or self._effects.tasks or self._now() >= self._linger_until:
+            return None
+        waited = any(child.state is None and not child.abandoned for child in self.play.children.values())
+        return self._linger_until if waited else None
 
     async def _wait(self, until: datetime | None) -> None:
         """Sleep until a step ended, something new is in the log, or the next waiting step is due."""
@@ -316,3 +313,7 @@ class Drive:
             await self._duties.perform(self.play, self._plan)
         await publish_timer(self._parts.bus, self.key, journal.play, journal.sequence, journal.context)
         return True
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(filter(None, (one, other)), default=None)

@@ -154,12 +154,14 @@ class Api:
     async def wait_for(self, play_id: str, *states: str, within_s: float = WITHIN_S) -> Json:
         """Poll a play until it is in one of these states (any end, when none is named) and return it."""
         wanted = frozenset(states) or TERMINAL
+        play: Json = None
 
         async def reached() -> Json:
+            nonlocal play
             play = await self.get(f"/api/plays/{play_id}")
             return play if play["state"] in wanted else None
 
-        return await eventually(reached, within_s=within_s)
+        return await eventually(reached, within_s=within_s, otherwise=lambda: str(play))
 
     async def finished(self, flow_id: str, args: Json = None, **fields: Json) -> Json:
         """Run a flow and return its play when it ended."""

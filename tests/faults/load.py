@@ -103,6 +103,20 @@ async def start_plays(api: Api, flow_id: str, count: int, *, at_once: int = 32) 
     return list(await asyncio.gather(*(one(number) for number in range(count))))
 
 
+async def told(api: Api, play_id: str, verb: str, body: Any = None) -> None:
+    """Tell a play something, however often it takes: while nobody is there to apply it the answer is 503.
+
+    What was stored by then is applied later, and the repeat refused.
+    """
+    deadline_s = time.monotonic() + WITHIN_S
+    fine = {200}
+    while (answer := await api.call("POST", f"/api/plays/{play_id}/{verb}", body)).status not in fine:
+        assert answer.status == 503, answer
+        assert time.monotonic() < deadline_s, f"nobody applied {verb} to {play_id}"
+        fine = {200, 409}
+        await asyncio.sleep(RETRY_PAUSE_S)
+
+
 async def all_projected(api: Api, flow_id: str, count: int, *, state: str = "DONE") -> None:
     """Wait until the read model shows this many plays of the flow in a state."""
     deadline_s = time.monotonic() + WITHIN_S

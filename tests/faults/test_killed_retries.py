@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.messages import play as m
 from tests.e2e.api import Api
-from tests.faults.load import Counted, all_projected, events_by_play, events_in_order
+from tests.faults.load import Counted, all_projected, events_by_play, events_in_order, told
 from tests.faults.test_killed_families import _called, _is_empty
 from tests.fixtures.system import RunningSystem, running_system
 from tests.waiting import eventually
@@ -35,7 +35,7 @@ async def test_a_killed_executor_strands_no_retry_in_line() -> None:
                 server.answering.set()
                 await asyncio.to_thread(system.wait_restarted, "executor-0", old)
                 await api.wait_for(held, "ON_HOLD", within_s=120)
-                await api.post(f"/api/plays/{held}/resume")
+                await told(api, held, "resume")
                 await _kill_when(system, server, line)
                 await all_projected(api, flow["id"], 1 + RETRIED)
                 company = (await events_in_order(system))[0][0].company_id

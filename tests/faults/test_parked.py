@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.e2e.api import Api
-from tests.faults.load import all_projected, start_plays
+from tests.faults.load import all_projected, start_plays, told
 from tests.fixtures.system import RunningSystem, running_system
 from tests.waiting import eventually
 
@@ -62,5 +62,5 @@ async def _drives_none(system: RunningSystem) -> bool:
 
 
 async def _approve(api: Api, play_id: str) -> str:
-    await api.post(f"/api/plays/{play_id}/approve", {"layerId": "gate", "decision": "approved"})
+    await told(api, play_id, "approve", {"layerId": "gate", "decision": "approved"})
     return str((await api.wait_for(play_id))["state"])

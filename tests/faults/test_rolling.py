@@ -16,7 +16,7 @@ from libs.common.subjects import PlayKey, parse_play, plays_stream, shard_events
 from libs.common.topology import CONTROL_CONSUMER
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
-from tests.faults.load import Counted, all_projected, events_by_play, start_plays
+from tests.faults.load import Counted, all_projected, events_by_play, start_plays, told
 from tests.fixtures.system import running_system
 from tests.waiting import eventually
 
@@ -69,7 +69,7 @@ class Fleet:
         await all_projected(api, self._flows["line"]["id"], OF_EACH - 1, state="DEFERRED")
         await all_projected(api, self._flows["held"]["id"], OF_EACH, state="WAIT")
         for play_id in self.plays["held"]:
-            await api.post(f"/api/plays/{play_id}/hold")
+            await told(api, play_id, "hold")
         waiting = await api.get(f"/api/flows/{gate['id']}/plays?state=WAIT&size=100")
         known = set(self.plays["gate"])
         self.plays["child"] = [play["id"] for play in waiting["data"] if play["id"] not in known]
@@ -78,10 +78,10 @@ class Fleet:
         """Do what each play waits for, and wait until all are DONE."""
         api = self._api
         for play_id in self.plays["held"]:
-            await api.post(f"/api/plays/{play_id}/resume")
+            await told(api, play_id, "resume")
         for name in ("gate", "child", "held"):
             for play_id in self.plays[name]:
-                await api.post(f"/api/plays/{play_id}/approve", APPROVED)
+                await told(api, play_id, "approve", APPROVED)
         # They were started at once: whoever was decided first is the first in line.
         await asyncio.gather(*(self._approve_in_turn(play_id) for play_id in self.plays["line"]))
         for name, flow in self._flows.items():
@@ -89,7 +89,7 @@ class Fleet:
 
     async def _approve_in_turn(self, play_id: str) -> None:
         await self._api.wait_for(play_id, "WAIT", within_s=WITHIN_S)
-        await self._api.post(f"/api/plays/{play_id}/approve", APPROVED)
+        await told(self._api, play_id, "approve", APPROVED)
 
 
 @pytest.mark.slow

@@ -51,6 +51,13 @@ def _async_family(random: Random) -> Plan:
     return plan
 
 
+def _unhurried(random: Random) -> Plan:
+    """Parents that wait for slow children, and nothing goes wrong."""
+    leaf = _leaf(random, 0, "slow")
+    tops = [_flow(f"f{n}", [_call(random, 0, leaf, is_async=False)]) for n in range(4)]
+    return _plan(random, tops, subflows=[leaf])
+
+
 def _orphans(random: Random) -> Plan:
     """A parent that is cancelled or runs out of time while its child hangs, and processes lost next to that."""
     leaf = _leaf(random, 0, "hangs")
@@ -266,6 +273,7 @@ def _trouble(random: Random, plan: Plan, *, commits_max: int) -> None:
 KINDS: dict[str, Callable[[Random], Plan]] = {
     "family": _family,
     "async": _async_family,
+    "unhurried": _unhurried,
     "orphans": _orphans,
     "lanes": _lanes,
     "two limits": _two_limits,

@@ -5,10 +5,14 @@ end, and each failure that has an error flow starts it once.
 """
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from libs.common.codec import Commit
 from libs.common.messages import play as m
+from services.executor.drive import LINGER_S, PARK_ABOVE_S
+from services.executor.play import Play, evolve
+from services.executor.play_levels import runs
 from tests.simulation.truth import Truth, Violated
 
 if TYPE_CHECKING:
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 # How long the news of an end may take through crashes, stalls and redeliveries.
 TOLD_LATE_S_MAX = 120.0
+# When nothing goes wrong, a play that waits for others alone is parked after its linger, or a timer of it is due soon.
+PARKED_LATE_S_MAX = PARK_ABOVE_S + LINGER_S + 0.5
 
 
 class Kin:
@@ -27,6 +33,7 @@ class Kin:
         self.children: dict[str, list[Truth]] = defaultdict(list)
         self.errors: Counter[str] = Counter()
         self.calls = self.left = 0
+        self.troubled = world.plan.troubled
         for truth in self.plays.values():
             start = _start(truth)
             if start is None or not start.parent_play_id:
@@ -42,6 +49,20 @@ class Kin:
             self._starts(truth)
             self._calls(truth)
             self._error_flow(truth)
+            if not self.troubled:
+                self._parked(truth)
+
+    def _parked(self, truth: Truth) -> None:
+        """Check that nobody drives the play while it waits for other plays alone, but for a short while."""
+        play = Play()
+        for before, commit in pairwise(truth.commits):
+            for event in before.events:
+                evolve(play, event)
+            waited_s = (commit.events[0].at - before.events[-1].at).total_seconds()
+            if play.status == "RUN" and _waits_for_plays(play) and waited_s > PARKED_LATE_S_MAX:
+                raise Violated(
+                    f"I1: {truth.key.play_id} was driven for {waited_s:.1f} s while others ran for it"
+                )
 
     def _starts(self, truth: Truth) -> None:
         start = _start(truth)
@@ -156,3 +177,8 @@ def _start_of(truth: Truth) -> m.StartPlay:
     start = _start(truth)
     assert start is not None
     return start
+
+
+def _waits_for_plays(play: Play) -> bool:
+    begun = [run for _, _, run in runs(play) if run.state != "NEW" and not run.ended]
+    return bool(begun) and all(run.waits_for == "child" for run in begun)

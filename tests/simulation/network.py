@@ -126,7 +126,9 @@ class Connection:
         if late_s == 0.0:
             at = self._in_at = max(at, self._in_at)
         generation = self.server.generation
-        self._loop.call_at(at, self._take, generation, messages, handler, context=self.process.context)
+        self._loop.call_exactly_at(
+            at, self._take, generation, messages, handler, context=self.process.context
+        )
 
     def _take(self, generation: int, messages: list[Message], handler: Callable[[Message], None]) -> None:
         if generation == self.server.generation and self.process.state != "ghost":

@@ -1,7 +1,7 @@
 """Bugs of plays that wait for other plays (ADR 31) and for slots (ADR 36), planted on purpose."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -102,6 +102,16 @@ async def _start_any(self: Plays, key: PlayKey, command: m.StartPlay, *, correla
     await self.send(key, "start", command, id=ids.commit_id(), correlation_id=correlation_id)
 
 
+def _lingers_asked_twice(self: Drive) -> datetime | None:
+    """Whether a driver lingers is asked again a moment later: when it is over just then, the play is not parked."""
+    lingers = _lingers(self)
+    if lingers is not None and _lingers(self) is None:
+        return datetime.max.replace(tzinfo=UTC)
+    return lingers
+
+
+_lingers = Drive._lingers
+
 # ── slots ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -171,6 +181,7 @@ FAMILIES: dict[str, tuple[str, Planted]] = {
     "31 a start sent twice": ("family", swap(Plays, "start", _start_any)),
     "31 a cancel does not reach the child": ("orphans", swap(play_duties, "duties", _no_cancels)),
     "31 an error flow started twice": ("family", swap(play_duties, "duties", _error_flow_of_each_try)),
+    "31 a parent that is never parked": ("unhurried", swap(Drive, "_lingers", _lingers_asked_twice)),
     "36 a slot not freed on a crash": ("lanes", swap(Commands, "_do_duties", _slots_not_freed_again)),
     "36 a slot for a play that ended": ("late taker", swap(Lanes, "acquire", _acquire_unseen)),
     "36 freeing without a trace": ("late taker", swap(lanes_module, "free", _free_quietly)),
