@@ -38,7 +38,8 @@ async def call(
 ) -> Reply:
     """Send a request and return the answer's frame; a request that found nobody is sent again.
 
-    Raises the error that the other side answered with, Unavailable when nobody answers in time.
+    Raises the error that the other side answered with, Unavailable when nobody answers in time, or only what cannot
+    be read: another instance may be of the release of whoever asks.
     """
     data = msgspec.json.encode(request)
     headers = {"traceparent": trace.current_traceparent()}
@@ -50,7 +51,7 @@ async def call(
             if asked == asked_again_max:
                 raise
             await asyncio.sleep(ASKED_AGAIN_AFTER_S)
-    reply = _decode_reply(message.data)
+    reply = _read(message.data, _decode_reply, subject)
     if reply.problem is not None:
         raise reply.problem.to_error()
     return reply
@@ -67,7 +68,14 @@ async def ask(
 ) -> T:
     """Send a request and return the answer's data as this type; otherwise as `call`."""
     reply = await call(bus, subject, request, timeout_s=timeout_s, asked_again_max=asked_again_max)
-    return msgspec.json.decode(reply.data, type=kind)
+    return _read(reply.data, msgspec.json.Decoder(kind).decode, subject)
+
+
+def _read(data: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T], subject: str) -> T:
+    try:
+        return decode(data)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"the answer on {subject} cannot be read: {error}") from error
 
 
 async def serve(

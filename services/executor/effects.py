@@ -48,6 +48,7 @@ class Effects:
         self.tasks: dict[tuple[str, Iteration], asyncio.Task[None]] = {}
         self._ended: list[Ended] = []
         self._left: set[asyncio.Task[None]] = set()
+        self._crash: BaseException | None = None
         # This process paused before an effect began: somebody else may have run it meanwhile (R11).
         self.paused = False
 
@@ -58,17 +59,19 @@ class Effects:
     def start(self, step: Step, args: dict[str, Any]) -> None:
         """Run a step's effect; its barrier is durable."""
         task = asyncio.create_task(self._run(step, args), name=f"step {step.name}")
-        self.tasks[step.ref, step.iteration] = task
+        self._keep(step, task)
         timer = asyncio.get_running_loop().call_later(step.timeout_s + STOP_S_MAX, self._leave, step, task)
         task.add_done_callback(lambda _: timer.cancel())
 
     def read(self, step: Step, need: Need) -> None:
         """Fetch what a step needs to be evaluated; it is ready again when it has it."""
         name = f"kv of {step.name}"
-        self.tasks[step.ref, step.iteration] = asyncio.create_task(self._fetch(step, need), name=name)
+        self._keep(step, asyncio.create_task(self._fetch(step, need), name=name))
 
     def take(self) -> list[Ended]:
-        """Return the effects that ended since the last call."""
+        """Return the effects that ended since the last call. Raises what one was ended by that is no outcome."""
+        if self._crash is not None:
+            raise self._crash
         ended, self._ended = self._ended, []
         for step, _ in ended:
             del self.tasks[step.ref, step.iteration]
@@ -85,6 +88,16 @@ class Effects:
             log.warning("step_left_behind", task=task.get_name())
         self._left |= running
         self._ended = []
+
+    def _keep(self, step: Step, task: "asyncio.Task[None]") -> None:
+        self.tasks[step.ref, step.iteration] = task
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # A mistake of ours, not of a module: whoever drives the play must not wait for it.
+            self._crash = task.exception()
+            self._wake.set()
 
     def _leave(self, step: Step, task: "asyncio.Task[None]") -> None:
         """End an attempt whose time is over although its module goes on."""

@@ -120,9 +120,12 @@ class Shelf:
         return away
 
     def _nothing(self) -> bytes | None:
-        """Say nothing, or that it cannot be said now."""
-        if self._random.random() < 0.5:
+        """Say nothing, that it cannot be said now, or what only another release can read."""
+        chance = self._random.random()
+        if chance < 0.4:
             return None
+        if chance < 0.6:
+            return _reply(["of", "another", "release"])
         return msgspec.json.encode(Reply(problem=Problem.of(Unavailable("the database is away"))))
 
 

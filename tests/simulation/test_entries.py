@@ -5,8 +5,13 @@ from collections import Counter
 
 import pytest
 
+from libs.common.messages.kv import KvReadings, OpenKv, ReadKvForStep
+from services.executor.entries import Entries
+from tests.builders import a_layer
 from tests.simulation import entries
 from tests.simulation.planted_entries import ENTRIES
+from tests.simulation.planting import swap
+from tests.simulation.test_stories import played, resumes, the_play
 from tests.simulation.truth import Violated
 from tests.simulation.world import World
 
@@ -37,6 +42,23 @@ def test_all_attempts_read_the_same_and_write_once() -> None:
         return
     assert min(seen.values()) > 20, seen
     assert len(seen) == 5
+
+
+@pytest.mark.usefixtures("quiet_log")
+def test_a_mistake_of_ours_while_a_step_reads_costs_a_redelivery_and_not_the_play() -> None:
+    broken = iter([True, True])
+
+    async def breaks_twice(self: Entries, question: ReadKvForStep | OpenKv) -> KvReadings:
+        if next(broken, False):
+            raise ZeroDivisionError
+        return await read_for_step(self, question)
+
+    read_for_step = Entries.read_for_step
+    with swap(Entries, "read_for_step", breaks_twice)():
+        world = played(a_layer(args={"value": "{{ $kv.n }}"}), entries=True)
+    assert next(broken, None) is None
+    assert the_play(world).play.status == "DONE"
+    assert [event.reason for event in resumes(world)] == ["redelivery"] * 2
 
 
 @pytest.mark.usefixtures("quiet_log")
