@@ -53,14 +53,17 @@ class _Watch:
 class Waiter:
     """One caller that waits for a commit of one play. Made by `Live.waiter`; `close` it in the end."""
 
-    __slots__ = ("_future", "_live", "key", "look_at_s", "look_in_s", "test", "watch")
+    __slots__ = ("_future", "_live", "key", "look_at_s", "look_in_s", "since", "test", "watch")
 
-    def __init__(self, live: "Live", watch: _Watch, key: subjects.PlayKey, test: Test) -> None:
+    def __init__(
+        self, live: "Live", watch: _Watch, key: subjects.PlayKey, test: Test, since: int | None
+    ) -> None:
         self._live = live
         self._future: asyncio.Future[Seen | None] = asyncio.get_running_loop().create_future()
         self.watch = watch
         self.key = key
         self.test = test
+        self.since = since
         self.look_in_s = LOOK_FIRST_S
         self.look_at_s = 0.0
 
@@ -121,10 +124,11 @@ class Live:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
 
-    async def waiter(self, key: subjects.PlayKey, test: Test) -> Waiter:
+    async def waiter(self, key: subjects.PlayKey, test: Test, *, since: int | None = None) -> Waiter:
         """Begin to wait for a commit of a play; the subscription is on its way to the server on return.
 
-        Raises TooMany when WAITERS_MAX callers wait already.
+        A commit that others follow is found in the stream as well when the wait says after which place to look;
+        without one only the play's newest is. Raises TooMany when WAITERS_MAX callers wait already.
         """
         if self._count >= WAITERS_MAX:
             raise TooMany(f"{WAITERS_MAX} callers wait already")
@@ -133,7 +137,7 @@ class Live:
         if watch is None:
             watch = self._watches[name] = _Watch()
             watch.opening = asyncio.create_task(self._open(watch, name))
-        waiter = Waiter(self, watch, key, test)
+        waiter = Waiter(self, watch, key, test, since)
         waiter.look_at_s = self._clock.monotonic_s() + waiter.look_in_s
         watch.waiters.setdefault(key.play_id, []).append(waiter)
         self._count += 1
@@ -163,10 +167,19 @@ class Live:
             return None
         return Seen(subjects.tail(stored.subject)[1], stored.sequence, stored.data)
 
-    async def since(self, key: subjects.PlayKey, sequence: int) -> list[Seen]:
-        """Return the commits of a play after this place in the stream, in their order. Raises Unavailable."""
-        stored = await self._bus.load(subjects.plays_stream(key.shard), key.events, since=sequence + 1)
-        return [Seen(subjects.tail(each.subject)[1], each.sequence, each.data) for each in stored]
+    async def look_for(self, waiter: Waiter) -> None:
+        """Offer a waiter what the stream holds for it. Raises Unavailable."""
+        key = waiter.key
+        if waiter.since is None:
+            newest = await self.last(key)
+            found = [] if newest is None else [newest]
+        else:
+            stored = await self._bus.load(
+                subjects.plays_stream(key.shard), key.events, since=waiter.since + 1
+            )
+            found = [Seen(subjects.tail(each.subject)[1], each.sequence, each.data) for each in stored]
+        for seen in found:
+            waiter.offer(seen)
 
     async def _open(self, watch: _Watch, name: tuple[str, str]) -> None:
         def received(message: Message) -> None:
@@ -223,14 +236,12 @@ class Live:
         now_s = self._clock.monotonic_s()
         due = [waiter for waiter in self._all() if waiter.look_at_s <= now_s and waiter.waiting]
         for start in range(0, len(due), LOOKS_AT_ONCE_MAX):
-            await asyncio.gather(*map(self._look_for, due[start : start + LOOKS_AT_ONCE_MAX]))
+            await asyncio.gather(*map(self._look_again, due[start : start + LOOKS_AT_ONCE_MAX]))
 
-    async def _look_for(self, waiter: Waiter) -> None:
+    async def _look_again(self, waiter: Waiter) -> None:
         waiter.look_in_s *= LOOK_FACTOR
         waiter.look_at_s = self._clock.monotonic_s() + waiter.look_in_s
-        seen = await self.last(waiter.key)
-        if seen is not None:
-            waiter.offer(seen)
+        await self.look_for(waiter)
 
 
 def _sequence(message: Message) -> int:

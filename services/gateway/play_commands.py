@@ -68,12 +68,12 @@ class PlayCommands:
         def test(state: str, data: bytes) -> bool:
             return effect(state, codec.known_part(data, sequence=0)[0])
 
-        waiter = await self._parts.live.waiter(place.key, test)
+        live = self._parts.live
+        waiter = await live.waiter(place.key, test, since=place.sequence)
         try:
             # What came before the waiter did, nobody would tell it of; and the play answers a command that came too
             # late with nothing at all.
-            for seen in await self._parts.live.since(place.key, place.sequence):
-                waiter.offer(seen)
+            await live.look_for(waiter)
             if waiter.waiting:
                 await self._parts.plays.order(place.key, verb, command, id=command_id)
             found = await waiter.seen(EFFECT_WAIT_S)

@@ -156,9 +156,7 @@ class Starts:
                 await self.append(key, self._command(start))
             elif waiter is not None:
                 # The play may have ended before this wait began.
-                seen = await self.live.last(key)
-                if seen is not None:
-                    waiter.offer(seen)
+                await self.live.look_for(waiter)
         except BaseException:
             if waiter is not None:
                 waiter.close()
