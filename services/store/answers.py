@@ -25,6 +25,7 @@ from libs.common.messages import (
 )
 from libs.common.messages.access import AnySessionCommand, LogIn, LogOut
 from libs.common.messages.audit import ListAudit
+from libs.common.payloads import Payloads
 from services.store.accounts import Accounts
 from services.store.app_installs import AppInstalls
 from services.store.app_keys import AppKeys
@@ -39,6 +40,7 @@ from services.store.grants import Grants
 from services.store.groups import Groups
 from services.store.keys import Keys
 from services.store.kv import Kv
+from services.store.late_plays import LatePlays
 from services.store.ledger import Ledger
 from services.store.listing import Listing
 from services.store.passwords import Passwords
@@ -64,6 +66,7 @@ class Parts(NamedTuple):
     cipher: Cipher
     passwords: Passwords
     channel_ports: range
+    payloads: Payloads
 
 
 class Answers(NamedTuple):
@@ -132,7 +135,8 @@ def answers(parts: Parts, *, shards: int) -> list[Answers]:
 
 
 def _of_flows_and_plays(parts: Parts, flows: Flows, listing: Listing, shards: int) -> list[Answers]:
-    queries = Queries(parts.bus, parts.database, parts.progress, listing, shards=shards)
+    late_plays = LatePlays(parts.bus, parts.payloads, shards=shards)
+    queries = Queries(parts.database, parts.progress, listing, late_plays)
     versions = Versions(parts.bus, listing)
     commands = (
         flow.CreateFlow, flow.UpdateFlow, flow.DeleteFlow, flow.RestoreFlow, flow.AddLayer, flow.UpdateLayer,

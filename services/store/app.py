@@ -42,6 +42,7 @@ class App:
         self._database = Database(config.postgres_dsn)
         self._progress = Progress(self._checkpoint)
         self._catalogue = Catalogue(bus)
+        self._payloads = Payloads(bus, SystemClock(), inline_bytes_max=config.payload_inline_bytes_max)
         self._projectors: list[Projector] = []
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,8 +133,7 @@ class App:
         await self._serve(cipher, passwords)
 
     def _start_projectors(self) -> None:
-        payloads = Payloads(self._bus, SystemClock(), inline_bytes_max=self._config.payload_inline_bytes_max)
-        for projection in projections(self._config.shards, payloads):
+        for projection in projections(self._config.shards, self._payloads):
             projector = Projector(self._bus, self._config.postgres_dsn, projection, self._progress)
             self._projectors.append(projector)
             self._run(f"project {projection.stream}", projector.run())
@@ -149,7 +149,14 @@ class App:
             )
         )
         parts = Parts(
-            self._bus, self._database, self._progress, self._catalogue, cipher, passwords, self._channel_ports
+            bus=self._bus,
+            database=self._database,
+            progress=self._progress,
+            catalogue=self._catalogue,
+            cipher=cipher,
+            passwords=passwords,
+            channel_ports=self._channel_ports,
+            payloads=self._payloads,
         )
         for subject, requests, handlers in answers(parts, shards=self._config.shards):
             self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))

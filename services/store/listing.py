@@ -38,10 +38,12 @@ class Listing:
         self._database = database
         self._progress = progress
 
-    async def caught_up(self, query: Query) -> None:
-        """Wait until what the asker knows is projected."""
+    async def caught_up(self, query: Query) -> bool:
+        """Wait until what the asker knows is projected; tell whether it was in time."""
+        in_time = True
         for stream, sequence in query.after.items():
-            await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
+            in_time &= await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
+        return in_time
 
     async def page(
         self,
@@ -57,7 +59,7 @@ class Listing:
 
         `around` makes the statement that is run of the one that selects the page.
         """
-        size, offset = _bounds(page)
+        size, offset = bounds(page)
         tail = f"from {source} where {where.text}"
         select = f"select {columns} {tail} order by {order} limit {size} offset {offset}"
         rows = await self._database.rows(around(select), *where.args)
@@ -73,7 +75,8 @@ class Listing:
         return await self._database.row(sql, *where.args)
 
 
-def _bounds(page: Page | Span) -> tuple[int, int]:
+def bounds(page: Page | Span) -> tuple[int, int]:
+    """Return how many rows a page has at most, and how many are before it."""
     if isinstance(page, Span):
         return max(1, min(page.limit, PAGE_SIZE_MAX)), max(0, min(page.offset, PAGE_NUMBER_MAX))
     size = max(1, min(page.size, PAGE_SIZE_MAX))

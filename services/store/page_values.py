@@ -3,7 +3,8 @@
 A page that holds what it may shows null for the rest, and says so; values of up to SMALL_BYTES_MAX stand there always.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 SMALL_BYTES_MAX = 4_096
 LISTED_VALUE_BYTES_MAX = 1_048_576
@@ -43,6 +44,21 @@ def page_of(rows: str, shown_columns: str, *columns: str, room: Room) -> str:
             counted as (select *, sum({taken}) over (order by place) as so_far from measured)
         select {shown_columns}, {shown} from counted order by place
     """  # noqa: S608 - names and numbers of ours
+
+
+def shortened(rows: Iterable[dict[str, Any]], column: str, *, room: Room) -> list[dict[str, Any]]:
+    """Return rows that are not in the database as `page_of` shows them, with one column of JSON."""
+    shown, so_far = [], 0
+    for place, row in enumerate(rows):
+        size = 0 if row[column] is None else len(row[column].encode())
+        within = size <= room.value_bytes_max
+        so_far += size if within and size > SMALL_BYTES_MAX else 0
+        first = room.first_whole and place == 0
+        if size <= SMALL_BYTES_MAX or (within and so_far <= room.bytes_max) or first:
+            shown.append(row)
+        else:
+            shown.append(row | {column: None, f"{column}_truncated": True})
+    return shown
 
 
 def _bytes(column: str, room: Room) -> str:

@@ -27,7 +27,7 @@ def parts_of(records: list[Record], *, bytes_max: int) -> Iterator[list[Record]]
     part: list[Record] = []
     size = 0
     for record in records:
-        added = _size(record)
+        added = bytes_of(record)
         if part and size + added > bytes_max:
             yield part
             part, size = [], 0
@@ -38,7 +38,7 @@ def parts_of(records: list[Record], *, bytes_max: int) -> Iterator[list[Record]]
 
 async def whole_record(payloads: Payloads, record: Record) -> Record:
     """Return a message with its big values in their places; one that is gone is null. Raises Unavailable."""
-    if _size(record) == 0:
+    if bytes_of(record) == 0:
         return record
     try:
         if record.subject.startswith("cmd."):
@@ -55,7 +55,7 @@ async def whole_record(payloads: Payloads, record: Record) -> Record:
     )
 
 
-def _size(record: Record) -> int:
+def bytes_of(record: Record) -> int:
     """Return the size of the big values that a message refers to; 0 for one that cannot be read."""
     if not may_refer(record):
         return 0

@@ -1,12 +1,11 @@
 """Answers questions from the read models: each within one company, each after what the asker knows (design D11)."""
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET
 
-from libs.common import subjects
-from libs.common.bus import Bus
 from libs.common.errors import NotFound
 from libs.common.ids import derived_id, is_id
 from libs.common.messages.play import Hold, run_name, shown_iteration
@@ -23,16 +22,19 @@ from libs.common.messages.query import (
 from libs.common.messages.views import PlayLayerView, PlayView
 from services.store.database import Database, Row
 from services.store.domain.names import is_permanent_id
-from services.store.listing import AFTER_WAIT_S_MAX, Listing, Where
-from services.store.page_values import LIST, STEP, page_of
+from services.store.late_plays import LatePlay, LatePlays
+from services.store.listing import AFTER_WAIT_S_MAX, Listing, Where, bounds
+from services.store.page_values import LIST, STEP, page_of, shortened
 from services.store.progress import Progress
 
 STALE_PLAYS_MAX = 10_000
+# A row, or what stands in for one.
+Columns: TypeAlias = Row | Mapping[str, Any]
 _PLAY_BARE = """
     id, flow_id, state, created_at, started_at, completed_at, failed_at, error, error_code, failed_ref,
     flow_version, trigger, parent_play_id, schedule_id, hold, replay_of, retries
 """
-_PLAY_COLUMNS = f"{_PLAY_BARE}, args, out, false as args_truncated, false as out_truncated"
+_PLAY_COLUMNS = f"{_PLAY_BARE}, sequence, args, out"
 _LAYER_BARE = (
     "ref, layer_id, state, started_at, completed_at, error, error_code, attempts, approval, reused, iteration"
 )
@@ -46,13 +48,12 @@ class Queries:
     """Answers `qry.flow` and `qry.play`."""
 
     def __init__(
-        self, bus: Bus, database: Database, progress: Progress, listing: Listing, *, shards: int
+        self, database: Database, progress: Progress, listing: Listing, late_plays: LatePlays
     ) -> None:
-        self._bus = bus
         self._database = database
         self._progress = progress
         self._listing = listing
-        self._shards = shards
+        self._late_plays = late_plays
 
     # ── flows ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,24 +110,32 @@ class Queries:
         return Rows([_play(row) for row in rows], total)
 
     async def get_play(self, query: GetPlay) -> PlayView:
-        """Return one play. Raises NotFound (PLAY_NOT_FOUND), once the log knows no such play either."""
-        await self._listing.caught_up(query)
-        return _play(await self._play_row(query.company_id, query.play_id, _PLAY_COLUMNS))
+        """Return one play, from the log when the projection is late with it.
+
+        Raises NotFound (PLAY_NOT_FOUND) when the log knows no such play either, and as `LatePlays.read`.
+        """
+        row, late = await self._one_play(query, _PLAY_COLUMNS)
+        return _play(row if late is None else late.play)
 
     async def list_play_layers(self, query: ListPlayLayers) -> Rows:
         """Return a page of the recorded steps of a play in their order, without values that are too big for it.
 
-        Raises NotFound (PLAY_NOT_FOUND).
+        Raises as `get_play`.
         """
-        await self._listing.caught_up(query)
-        await self._play_row(query.company_id, query.play_id, "id")
+        _, late = await self._one_play(query, "id, sequence")
+        room = LIST if query.ref is None else STEP
+        if late is not None:
+            steps = [step for step in late.layers if query.ref in (None, step["ref"])]
+            size, offset = bounds(query.page)
+            page = shortened(steps[offset : offset + size], "out", room=room)
+            return Rows([_layer(query.play_id, step) for step in page], len(steps))
         rows, total = await self._listing.page(
             f"{_LAYER_BARE}, out",
             "layers",
             Where(query.play_id, column="play_id").add("ref = ", query.ref),
             '"order", ref, iteration',
             query.page,
-            around=lambda page: page_of(page, _LAYER_BARE, "out", room=LIST if query.ref is None else STEP),
+            around=lambda page: page_of(page, _LAYER_BARE, "out", room=room),
         )
         return Rows([_layer(query.play_id, row) for row in rows], total)
 
@@ -155,37 +164,51 @@ class Queries:
         )
         return asked if row is None else str(row["id"])
 
-    async def _play_row(self, company_id: str, play_id: str, columns: str) -> Row:
-        sql = f"select {columns} from plays where id = $2 and company_id = $1"  # noqa: S608 - names of ours
-        row = await self._database.row(sql, company_id, play_id) if is_id(play_id) else None
-        if row is None and is_id(play_id) and await self._in_log(company_id, play_id):
-            row = await self._database.row(sql, company_id, play_id)
+    async def _one_play(
+        self, query: GetPlay | ListPlayLayers, columns: str
+    ) -> tuple[Columns, LatePlay | None]:
+        """Return the row of a play, and the play itself when the log knows more of it than the row."""
+        company_id, play_id = query.company_id, query.play_id
+        in_time = await self._listing.caught_up(query)
+        row = await self._play_row(company_id, play_id, columns)
+        if row is None and in_time and is_id(play_id):
+            in_time = await self._start_projected(company_id, play_id)
+            row = await self._play_row(company_id, play_id, columns)
+        if row is not None and in_time:
+            return row, None
+        known = None if row is None else int(row["sequence"])
+        late = await self._late_plays.read(company_id, play_id, known=known) if is_id(play_id) else None
+        if late is not None:
+            return late.play, late
         if row is None:
             raise NotFound(f"there is no play {play_id[:80]}", code="PLAY_NOT_FOUND")
-        return row
+        return row, None
 
-    async def _in_log(self, company_id: str, play_id: str) -> bool:
-        """Tell whether the log knows this play, once that is projected (or the time for waiting is over)."""
-        shard = subjects.shard_of(play_id, self._shards)
-        stream = subjects.plays_stream(shard)
-        start = await self._bus.last(stream, f"cmd.play.{shard}.{company_id}.*.{play_id}.start", leader=True)
+    async def _play_row(self, company_id: str, play_id: str, columns: str) -> Row | None:
+        sql = f"select {columns} from plays where id = $2 and company_id = $1"  # noqa: S608 - names of ours
+        return await self._database.row(sql, company_id, play_id) if is_id(play_id) else None
+
+    async def _start_projected(self, company_id: str, play_id: str) -> bool:
+        """Wait until a play's start command is projected; tell whether it was in time, as is one that is not there."""
+        start = await self._late_plays.start(company_id, play_id)
         if start is None:
-            return False
-        return await self._progress.reached(stream, start.sequence, timeout_s=AFTER_WAIT_S_MAX)
+            return True
+        stream, command = start
+        return await self._progress.reached(stream, command.sequence, timeout_s=AFTER_WAIT_S_MAX)
 
 
 def _raw(json: str | None) -> Any:
     return None if json is None else msgspec.Raw(json.encode())
 
 
-def _duration_ms(row: Row) -> int | None:
+def _duration_ms(row: Columns) -> int | None:
     started, completed = row["started_at"], row["completed_at"]
     if completed is None:
         return None
     return 0 if started is None else max(0, round((completed - started).total_seconds() * 1_000))
 
 
-def _play(row: Row) -> PlayView:
+def _play(row: Columns) -> PlayView:
     return PlayView(
         id=row["id"],
         flow_id=row["flow_id"],
@@ -197,8 +220,8 @@ def _play(row: Row) -> PlayView:
         duration=_duration_ms(row),
         args=cast("dict[str, Any]", _raw(row["args"] or "{}")),
         out=_raw(row["out"]),
-        args_truncated=row["args_truncated"] or UNSET,
-        out_truncated=row["out_truncated"] or UNSET,
+        args_truncated=row.get("args_truncated") or UNSET,
+        out_truncated=row.get("out_truncated") or UNSET,
         error=row["error"],
         error_code=row["error_code"],
         failed_ref=row["failed_ref"],
@@ -208,11 +231,11 @@ def _play(row: Row) -> PlayView:
         schedule_id=row["schedule_id"],
         hold=cast("Hold | None", _raw(row["hold"])),
         replay_of=row["replay_of"],
-        retries=row["retries"],
+        retries=row["retries"] or 0,
     )
 
 
-def _layer(play_id: str, row: Row) -> PlayLayerView:
+def _layer(play_id: str, row: Columns) -> PlayLayerView:
     return PlayLayerView(
         id=derived_id(play_id, run_name(row["ref"], tuple(row["iteration"]))),
         layer_id=row["layer_id"],
@@ -222,7 +245,7 @@ def _layer(play_id: str, row: Row) -> PlayLayerView:
         completed_at=row["completed_at"],
         duration=_duration_ms(row),
         out=_raw(row["out"]),
-        out_truncated=row["out_truncated"] or UNSET,
+        out_truncated=row.get("out_truncated") or UNSET,
         error=row["error"],
         error_code=row["error_code"],
         attempts=row["attempts"],

@@ -85,6 +85,7 @@ def again(play_id: str, ref: str, number: int, before: LayerRow | None) -> Layer
     row = LayerRow(play_id, ref, "", 0, "NEW", 0, round=number)
     if before is None:
         return row
+    row.layer_id, row.order = before.layer_id, before.order
     row.error, row.error_code = before.error, before.error_code
     if before.approval is not None and msgspec.json.decode(before.approval).get("decision") == "approved":
         row.approval = before.approval

@@ -170,6 +170,10 @@ class PlaysBatch:
         if row is not None:
             self._audit.append(row)
 
+    def fold(self, play_id: str) -> PlayFold | None:
+        """Return what was folded in of one play, None when nothing was."""
+        return self._plays.get(play_id)
+
     async def write(self, connection: Connection, move: Move) -> bool:
         """Write plays, layers and deeds and move the checkpoint: in one statement, which is one round trip.
 
