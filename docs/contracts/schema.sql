@@ -238,6 +238,7 @@ create table plays (
     hold json,
     replay_of text,
     retries integer not null default 0,
+    unlisted json,
     constraint plays_pkey PRIMARY KEY (id)
 );
 

@@ -66,6 +66,7 @@ class Play(Level):
     requested_at: datetime | None = None
     parent_play_id: str = ""  # who started it, whether or not somebody waits there
     schedule_id: str = ""
+    counted: bool = False  # `counts` are of all items that have ended since the play began
     isolated: bool = False  # its pure modules that can run so get processes of their own
     lanes: tuple[str, ...] = ()  # in which it holds a slot, or waits for one
     start: m.StartPlay | None = None  # what a play in line will begin with
@@ -175,7 +176,7 @@ def _started(play: Play, event: m.PlayStarted) -> None:
     play.requested_at, play.parent_play_id = event.requested_at, event.parent_play_id
     play.schedule_id = event.schedule_id
     play.lanes, play.start, play.isolated = event.lanes, None, event.isolated
-    play.prev = {"args": event.args}
+    play.prev, play.counted = {"args": event.args}, True
 
 
 def _deferred(play: Play, event: m.PlayDeferred) -> None:
@@ -185,7 +186,7 @@ def _deferred(play: Play, event: m.PlayDeferred) -> None:
     play.args, play.seed, play.by, play.replay = start.args, start.seed, start.by, start.replay
     play.isolated = start.mode == "isolated"
     play.trigger, play.parent, play.depth = start.trigger, start.parent, start.depth
-    play.prev = {"args": start.args}
+    play.prev, play.counted = {"args": start.args}, True
 
 
 def _released_at(event: m.PlayResumed) -> datetime | None:
@@ -289,6 +290,7 @@ def _begun_anew(play: Play, event: m.PlayRetried | m.RetryDeferred) -> None:
     play.resumes = play.cursor = 0
     for ref in event.refs:
         play.failures.pop(ref, None)
+        play.counts.pop(ref, None)
         before = play.layers.get(ref)
         if before is None:
             continue

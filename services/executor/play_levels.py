@@ -62,8 +62,9 @@ class LayerRun(msgspec.Struct):
 class Level(msgspec.Struct):
     """What is known of the steps at one level: the play outside of its loops, or one item of a loop.
 
-    `collected` holds what loops that ended here gathered for aggregators, by `<ref>` or `<ref>.<field>`, `failures`
-    the first steps that failed in items of loops here, by ref, for who reads the play from a snapshot on.
+    `collected` holds what loops that ended here gathered for aggregators, by `<ref>` or `<ref>.<field>`. For who reads
+    the play from a snapshot on there are, by ref, of the items of loops here that have ended, those in loops within
+    them included: in `failures` the first runs that failed, in `counts` how many ended in which state.
     """
 
     layers: dict[str, LayerRun] = {}
@@ -72,6 +73,7 @@ class Level(msgspec.Struct):
     loop: "Loop | None" = None
     collected: dict[str, list[Any]] = {}
     failures: dict[str, list[LayerRun]] = {}
+    counts: dict[str, dict[str, int]] = {}
     cursor: int = 0  # groups before this one have ended; a memory of `advance`, derived
 
 
@@ -249,6 +251,7 @@ def item_ended(play: Level, event: m.ItemEnded) -> None:
         return
     item = loop.open.pop(index, None) or Level()
     _keep_failures(level, item)
+    _count(level, item, depth=len(event.iteration))
     loop.ended[index] = [_given(loop, index, item, key) for key in loop.collects]
     loop.broken = loop.broken or event.failed
     _show(loop, Shown(index, event.failed, item.layers, item.prev))
@@ -269,6 +272,19 @@ def _keep_failures(level: Level, item: Level) -> None:
             return
         if run.out is None or len(msgspec.json.encode(run.out)) <= FAILURE_OUT_BYTES_MAX:
             level.failures.setdefault(ref, []).append(run)
+
+
+def _count(level: Level, item: Level, *, depth: int) -> None:
+    counts = level.counts
+    for ref, run in item.layers.items():
+        # What is seen of a loop that closed in the item was counted with that.
+        if len(run.iteration) == depth:
+            states = counts.setdefault(ref, {})
+            states[run.state] = states.get(run.state, 0) + 1
+    for ref, inner in item.counts.items():
+        states = counts.setdefault(ref, {})
+        for state, count in inner.items():
+            states[state] = states.get(state, 0) + count
 
 
 def _given(loop: Loop, index: int, item: Level, key: str) -> list[Any]:

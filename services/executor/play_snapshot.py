@@ -14,6 +14,8 @@ from services.executor.play import Play
 from services.executor.play_levels import levels, runs
 
 # Raised whenever the shape of a play's state changes; fields that are added have defaults, so older ones can be read.
+# Fields that nothing is decided by may come without: an older release reads the state without them, and its own next
+# snapshot lacks them (ADR 26).
 SNAPSHOT_VERSION = 3
 # Below this much history a reader is faster with the history.
 HISTORY_BYTES_MIN = 524_288

@@ -41,6 +41,7 @@ NAMED: dict[str, Any] = {
     "parentPlayId": None,
     "hold": None,
     "replayOf": None,
+    "unlisted": {"price": {"DONE": 240}},
     "duration": 12,
     "trigger": "api",
     "token": "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from libs.common.errors import NotFound
 from libs.common.ids import derived_id, is_id
@@ -32,7 +32,7 @@ STALE_PLAYS_MAX = 10_000
 Columns: TypeAlias = Row | Mapping[str, Any]
 _PLAY_BARE = """
     id, flow_id, state, created_at, started_at, completed_at, failed_at, error, error_code, failed_ref,
-    flow_version, trigger, parent_play_id, schedule_id, hold, replay_of, retries
+    flow_version, trigger, parent_play_id, schedule_id, hold, replay_of, retries, unlisted
 """
 _PLAY_COLUMNS = f"{_PLAY_BARE}, sequence, args, out"
 _LAYER_BARE = (
@@ -232,7 +232,13 @@ def _play(row: Columns) -> PlayView:
         hold=cast("Hold | None", _raw(row["hold"])),
         replay_of=row["replay_of"],
         retries=row["retries"] or 0,
+        # A play that is read from the log has all of its rows.
+        unlisted=_unlisted(row.get("unlisted")),
     )
+
+
+def _unlisted(json: str | None) -> dict[str, dict[str, int]] | UnsetType:
+    return UNSET if json in (None, "{}") else cast("dict[str, dict[str, int]]", _raw(json))
 
 
 def _layer(play_id: str, row: Columns) -> PlayLayerView:

@@ -107,6 +107,40 @@ async def test_of_items_that_ended_the_failed_ones_are_shown_by_a_store_that_has
     ]
 
 
+async def test_items_that_a_store_has_not_seen_are_counted_until_a_retry_begins_their_loop_anew(
+    nats_url: str, database: str
+) -> None:
+    async with running_store(nats_url, database) as store:
+        play = PlayLog(store.bus)
+        events = list(_loop(items=6, failing={1, 3, 4}))
+        await play.commit("RUN", started(args={"n": 1}), *events[:7])
+        middle = await play.commit("RUN", *events[7:])
+        stored = await store.bus.load(STREAM, play.key.events)
+        state = fold(codec.decode_commit(one.data, sequence=one.sequence) for one in stored)
+        carried_at = await play.commit("WAIT", snapshot_of(state, at(9)))
+
+        async def unlisted(upto: int) -> dict[str, dict[str, int]] | None:
+            query = GetPlay(company_id=COMPANY, play_id=play.id, after={STREAM: upto})
+            counts: dict[str, dict[str, int]] | None = (await store.query("play", query)).get("unlisted")
+            return counts
+
+        assert await unlisted(carried_at) is None
+        # One that reads from the middle on knows the items since then.
+        for begin, keep in ((middle, 2), (carried_at, 1)):
+            await store.stop()
+            await _begin_at(database, play, begin)
+            await store.bus.api(f"STREAM.PURGE.{STREAM}", {"filter": play.key.events, "keep": keep})
+            await store.start()
+            # Listed are the failed ones, and the last.
+            assert await unlisted(carried_at) == {"body": {"DONE": 2}}
+        last: dict[str, Any] = {"ref": "body", "layer_id": "layer-body", "order": 1, "iteration": (6,)}
+        ended = m.LayerCompleted(at=at(9), state="DONE", out=6, started_at=at(9), **last)
+        assert await unlisted(await play.commit("RUN", ended)) == {"body": {"DONE": 2}}
+        await play.commit("FAIL", m.PlayFailed(at=at(10), error="no", error_code="E"))
+        anew = m.PlayRetried(at=at(11), epoch=2, driver=m.Driver(1, 1), refs=("loop", "body"))
+        assert not await unlisted(await play.commit("RUN", anew))
+
+
 async def _begin_at(database: str, play: PlayLog, sequence: int) -> None:
     """Let the read models know nothing of a play, and project from this place in the log on."""
     await rows(database, "delete from layers where play_id = $1", play.id)

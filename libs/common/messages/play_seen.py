@@ -38,11 +38,13 @@ class SeenStep(msgspec.Struct):
 class SeenLevel(msgspec.Struct):
     """The steps outside of all loops, or those of one item, by ref; `loop` is the one that is under way here.
 
-    `failures` has the first steps that failed in items which have ended, of this loop and of those before it.
+    Of items which have ended, of this loop and of those before it, `failures` has the first steps that failed, and
+    `counts` how many runs of each step ended in which state.
     """
 
     layers: dict[str, SeenStep] = {}
     failures: dict[str, list[SeenStep]] = {}
+    counts: dict[str, dict[str, int]] = {}
     loop: "SeenLoop | None" = None
 
 
@@ -55,9 +57,13 @@ class SeenLoop(msgspec.Struct):
 
 
 class SeenPlay(SeenLevel):
-    """A play; `start` is what one in line will begin with, without its args."""
+    """A play; `start` is what one in line will begin with, without its args.
+
+    Without `counted` the play was in the hands of a release that does not count: `counts` are too low.
+    """
 
     args: dict[str, Any] = {}
     hold: m.Hold | None = None
     retries: int = 0
     start: m.StartPlay | None = None
+    counted: bool = False

@@ -15,6 +15,8 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     A page of a list leaves out big values, and says so: `argsTruncated`, `outTruncated`. The play itself has them.
     `queue_position` is there for one play in line for a slot: its place, 1 for the next; null when it has its slot.
+    `unlisted` is there when the history of loops was lost before anybody read it: how many runs of each step ended in
+    which state, beside those that are listed.
     """
 
     id: str
@@ -40,6 +42,7 @@ class PlayView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     args_truncated: bool | UnsetType = UNSET
     out_truncated: bool | UnsetType = UNSET
     queue_position: int | None | UnsetType = UNSET
+    unlisted: dict[str, dict[str, int]] | UnsetType = UNSET
 
 
 class PlayLayerView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

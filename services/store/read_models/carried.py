@@ -3,6 +3,7 @@
 To a store that has seen the beginning it says nothing new.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -45,6 +46,30 @@ def fold_steps(rows: Rows, play_id: str, seen: SeenPlay) -> None:
         whole = rows.get((ref, ()))
         if whole is not None and whole.state == "NEW":
             del rows[ref, ()]
+
+
+def ended_in_loops(seen: SeenPlay) -> Counter[tuple[str, str]] | None:
+    """Return how many runs of each step have ended in which state in items of loops, by ref and state.
+
+    None when nobody knows: the play was in the hands of a release that does not count.
+    """
+    return _ended(seen, (), Counter()) if seen.counted else None
+
+
+def _ended(
+    level: SeenLevel, at: tuple[int, ...], found: Counter[tuple[str, str]]
+) -> Counter[tuple[str, str]]:
+    for ref, states in level.counts.items():
+        for state, count in states.items():
+            found[ref, state] += count
+    for ref, step in level.layers.items():
+        # What is seen of a loop that closed here is of an item, and counted.
+        if at and step.iteration == at and step.state in m.TERMINAL:
+            found[ref, step.state] += 1
+    if level.loop is not None:
+        for index, item in level.loop.open.items():
+            _ended(item, (*at, index), found)
+    return found
 
 
 def _steps(level: SeenLevel) -> Iterator[tuple[str, SeenStep, bool]]:

@@ -1,6 +1,7 @@
 """The table `plays`, and the fold of a shard's messages to the rows of plays and layers."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -112,21 +113,54 @@ FORGET_WHOLE = """
     delete from layers using json_to_recordset($1::json) as looped (play_id text, ref text)
     where (layers.play_id, layers.ref) = (looped.play_id, looped.ref) and layers.iteration = '{}'
 """
+# Its items that are not listed are none of the loop that runs now.
+FORGET_UNLISTED = """
+    update plays set unlisted = (unlisted::jsonb - anew.refs)::json from (
+        select play_id, array_agg(ref) as refs from json_to_recordset($1::json) as anew (play_id text, ref text)
+        group by play_id
+    ) as anew
+    where plays.id = anew.play_id and unlisted is not null
+"""
+# What has ended in loops, as a snapshot counts it, and has no row.
+COUNT_UNLISTED = """
+    with told as (
+        select * from json_to_recordset($1::json) as told (play_id text, ref text, state text, ended integer)
+    ),
+    listed as (
+        select play_id, ref, state, count(*) as runs from layers
+        where play_id = any ($2) and iteration <> '{}' group by play_id, ref, state
+    ),
+    missing as (
+        select play_id, ref, json_object_agg(state, ended - coalesce(runs, 0)) as states
+        from told left join listed using (play_id, ref, state)
+        where ended > coalesce(runs, 0) group by play_id, ref
+    )
+    update plays set unlisted = (select json_object_agg(ref, states) from missing where play_id = plays.id)
+    where id = any ($2)
+"""
 
 
 class PlayFold:
     """One play of a batch: its row, the rows of its steps.
 
-    `anew` are the steps that a retry began anew, `looped` those that came to an item of their loop.
+    `anew` are the steps that a retry began anew, `looped` those that came to an item of their loop. Of a play whose
+    beginning is not in the batch `told` is how many runs had ended in loops at its snapshot, by ref and state, and
+    `known` are the runs that had ended by then and have a row in the batch.
     """
 
-    __slots__ = ("anew", "layers", "looped", "row")
+    __slots__ = ("anew", "known", "layers", "looped", "row", "told")
 
     def __init__(self, row: PlayRow) -> None:
         self.row = row
         self.anew: set[str] = set()
         self.looped: set[str] = set()
         self.layers: dict[tuple[str, tuple[int, ...]], LayerRow] = {}
+        self.told: Counter[tuple[str, str]] | None = None
+        self.known: set[tuple[str, tuple[int, ...]]] = set()
+
+    def ended_in_loops(self) -> set[tuple[str, tuple[int, ...]]]:
+        """Return the runs in items of loops that have ended and have a row in the batch."""
+        return {name for name, row in self.layers.items() if name[1] and row.state in m.TERMINAL}
 
 
 class PlaysBatch:
@@ -177,20 +211,26 @@ class PlaysBatch:
     async def write(self, connection: Connection, move: Move) -> bool:
         """Write plays, layers and deeds and move the checkpoint: in one statement, which is one round trip.
 
-        Loops that begin, or begin anew, take others before it.
+        Loops that begin, or begin anew, take others before it, and snapshots one after it.
         """
         plays = self._plays.values()
         anew = [{"play_id": play.row.id, "ref": ref} for play in plays for ref in play.anew]
         looped = [{"play_id": play.row.id, "ref": ref} for play in plays for ref in play.looped]
-        if not (anew or looped):
+        carried = [play for play in plays if play.told is not None]
+        if not (anew or looped or carried):
             return await self._project(connection, move)
         async with connection.transaction():
             if not await checkpoints.hold(connection, move):
                 return False
-            for statement, steps in ((FORGET_ITEMS, anew), (FORGET_WHOLE, looped)):
+            forgotten = ((FORGET_ITEMS, anew), (FORGET_UNLISTED, anew), (FORGET_WHOLE, looped))
+            for statement, steps in forgotten:
                 if steps:
                     await connection.execute(statement, encode(steps).decode())
-            return await self._project(connection, move)
+            written = await self._project(connection, move)
+            if carried:
+                told = [each for play in carried for each in _told(play)]
+                await connection.execute(COUNT_UNLISTED, encode(told).decode(), [p.row.id for p in carried])
+            return written
 
     async def _project(self, connection: Connection, move: Move) -> bool:
         plays = encode([play.row for play in self._plays.values()]).decode()
@@ -209,6 +249,14 @@ class PlaysBatch:
         play.row.changed_at = max(play.row.changed_at, at)
         play.row.sequence = sequence
         return play
+
+
+def _told(play: PlayFold) -> Iterator[dict[str, Any]]:
+    """Return how many runs of each step and state have ended in loops by the end of the batch."""
+    ended = Counter(play.told)
+    ended.update((ref, play.layers[ref, item].state) for ref, item in play.ended_in_loops() - play.known)
+    for (ref, state), count in ended.items():
+        yield {"play_id": play.row.id, "ref": ref, "state": state, "ended": count}
 
 
 def _requested(play: PlayFold, event: m.StartPlay | m.PlayStarted, at: datetime) -> None:
@@ -271,6 +319,9 @@ def _retried(play: PlayFold, event: m.PlayRetried | m.RetryDeferred) -> None:
     for key in [key for key in play.layers if key[1] and key[0] in event.refs]:
         del play.layers[key]
     play.anew.update(event.refs)
+    if play.told is not None:
+        play.told = Counter({name: count for name, count in play.told.items() if name[0] not in event.refs})
+        play.known = {name for name in play.known if name[0] not in event.refs}
     for ref in event.refs:
         before = play.layers.get((ref, ()))
         play.layers[ref, ()] = layers.again(row.id, ref, event.number, before)
@@ -281,6 +332,7 @@ def _carried(play: PlayFold, event: m.PlaySnapshot) -> None:
     seen = carried.seen_play(event)
     if seen is None:
         return
+    is_all_there_is = play.row.args is None
     if event.started is not None:
         _started(play, msgspec.structs.replace(event.started, args=seen.args))
     elif seen.start is not None:
@@ -288,6 +340,8 @@ def _carried(play: PlayFold, event: m.PlaySnapshot) -> None:
     play.row.hold = NOTHING if seen.hold is None else encode(seen.hold).decode()
     play.row.retries = seen.retries or None
     carried.fold_steps(play.layers, play.row.id, seen)
+    if is_all_there_is:
+        play.told, play.known = carried.ended_in_loops(seen), play.ended_in_loops()
 
 
 def _nothing(_play: PlayFold, _event: Any) -> None:
