@@ -5,9 +5,9 @@ scheduled messages (D4).
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -15,15 +15,19 @@ import structlog
 from libs.common import ids
 from libs.common.atomic import ApiError
 from libs.common.connection import REQUEST_TIMEOUT_S, Connection, Subscription
-from libs.common.errors import Conflict, TooLarge, Unavailable
+from libs.common.errors import Conflict, TooLarge, Unanswered, Unavailable
 from libs.common.group import Appended, GroupCommit
 from libs.common.wire import Message, header_block, parse_headers
 
 __all__ = [
-    "Appended", "Bus", "Expected", "Message", "Stored", "Subscription", "header_block", "parse_headers",
+    "APPEND_DEADLINE_S", "Appended", "Bus", "Expected", "Message", "Stored", "Subscription", "header_block",
+    "parse_headers",
 ]  # fmt: skip
 
 APPEND_TIMEOUT_S = 5.0
+# How long whoever waits for an answer waits for what it rests on to be durable.
+APPEND_DEADLINE_S = 15.0
+READ_TRIES_MAX = 3
 APPEND_RETRY_DELAY_S = 0.05
 APPEND_RETRY_DELAY_S_MAX = 1.0
 LOAD_BATCH = 1_000
@@ -33,6 +37,7 @@ CODES_CONFLICT = frozenset({10071, 10164})
 CODES_MESSAGE_TOO_LARGE = frozenset({10054})
 CODES_NOT_FOUND = frozenset({10037, 10059, 10014})
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -186,7 +191,8 @@ class Bus(Connection):
         return await self._direct(stream, {"last_by_subj": subject})
 
     async def _direct(self, stream: str, body: dict[str, Any]) -> Stored | None:
-        message = await self.request(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body))
+        api, data = f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body)
+        message = await self._read(lambda: self.request(api, data), api)
         if message.status == 404:
             return None
         if message.status:
@@ -194,8 +200,8 @@ class Bus(Connection):
         return _stored(message)
 
     async def _leader_last(self, stream: str, subject: str) -> Stored | None:
-        body = msgspec.json.encode({"last_by_subj": subject})
-        message = await self.request(f"$JS.API.STREAM.MSG.GET.{stream}", body)
+        api, data = f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode({"last_by_subj": subject})
+        message = await self._read(lambda: self.request(api, data), api)
         answer = msgspec.json.decode(message.data, type=_MessageGet)
         if answer.error is not None:
             if answer.error.err_code in CODES_NOT_FOUND:
@@ -205,6 +211,15 @@ class Bus(Connection):
         if found is None:
             raise Unavailable(f"{stream} answered a read with neither message nor error")
         return Stored(found.subject, found.seq, found.data, parse_headers(found.hdrs))
+
+    async def _read(self, read: Callable[[], Awaitable[T]], subject: str) -> T:
+        """Read, and again when no answer came: with a server that is killed the request is lost, and nobody says so."""
+        for _ in range(READ_TRIES_MAX - 1):
+            try:
+                return await read()
+            except Unanswered as error:
+                log.warning("read_retried", subject=subject, reason=error.message)
+        return await read()
 
     async def load(self, stream: str, subject: str, *, since: int = 1) -> list[Stored]:
         """Return all messages on a subject filter from sequence `since` on, in order, by batched direct get.
@@ -231,6 +246,11 @@ class Bus(Connection):
         self, stream: str, subject: str, *, since: int, limit: int
     ) -> tuple[list[Stored], bool]:
         """Return as `load_page`, and whether there is more. Raises Unavailable when the stream does not answer."""
+        return await self._read(lambda: self._load_once(stream, subject, since=since, limit=limit), subject)
+
+    async def _load_once(
+        self, stream: str, subject: str, *, since: int, limit: int
+    ) -> tuple[list[Stored], bool]:
         token = f"{next(self._tokens):x}"
         done: asyncio.Future[bool] = self._loop.create_future()
         batch: list[Stored] = []
@@ -251,7 +271,7 @@ class Bus(Connection):
         def expired() -> None:
             if not done.done():
                 done.set_exception(
-                    Unavailable(f"{stream} did not finish a batch within {REQUEST_TIMEOUT_S:g} s")
+                    Unanswered(f"{stream} did not finish a batch within {REQUEST_TIMEOUT_S:g} s")
                 )
 
         self._waiting[token] = received

@@ -10,7 +10,7 @@ import nats.protocol.command as wire_commands
 import structlog
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from libs.common.errors import HeadraceError, NobodyListens, TooLarge, Unavailable
+from libs.common.errors import HeadraceError, NobodyListens, TooLarge, Unanswered, Unavailable
 from libs.common.wire import DirectClient, Handler, Message, await_port, header_block
 
 CONNECT_DEADLINE_S = 30.0
@@ -167,7 +167,7 @@ class Connection:
         timeout_s: float = REQUEST_TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
     ) -> Message:
-        """Ask and wait for one answer. Raises NobodyListens at once, Unavailable when none comes in time."""
+        """Ask and wait for one answer. Raises NobodyListens at once, Unanswered when none comes in time."""
         token = f"{next(self._tokens):x}"
         future: asyncio.Future[Message] = self._loop.create_future()
 
@@ -188,7 +188,7 @@ class Connection:
 
         def expired() -> None:
             if not future.done():
-                future.set_exception(Unavailable(f"no answer on {subject} within {timeout_s:g} s"))
+                future.set_exception(Unanswered(f"no answer on {subject} within {timeout_s:g} s"))
 
         self._waiting[token] = answered
         timer = self._loop.call_later(timeout_s, expired)

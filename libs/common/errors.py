@@ -10,7 +10,8 @@ HeadraceError
 ├── TooMany            a limit on rate or number was passed            429
 ├── PayloadLost        a big value that a message names is gone         500
 ├── Unavailable        NATS, Postgres or a service does not answer     503
-│   └── NobodyListens  no process of that service is connected         503
+│   ├── NobodyListens  no process of that service is connected         503
+│   └── Unanswered     whoever was asked said nothing in time          503
 └── Conflict           somebody else appended first                    decided again
 """
 
@@ -89,6 +90,10 @@ class Unavailable(HeadraceError):
 
 class NobodyListens(Unavailable):
     """A request found no listener, so nothing has been done; asking again is safe whatever it asked."""
+
+
+class Unanswered(Unavailable):
+    """No answer came in time: what was asked may have been done, and asking again is safe for what changes nothing."""
 
 
 class PayloadLost(HeadraceError):

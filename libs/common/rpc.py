@@ -1,7 +1,6 @@
 """Requests to the store and their answers: a tagged struct out, a Reply frame back, errors as themselves."""
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,7 +11,15 @@ from libs.common import newer, trace
 from libs.common.bus import Bus, Message, Subscription
 from libs.common.codec import UnknownType
 from libs.common.connection import ANSWER_BYTES_MAX
-from libs.common.errors import HeadraceError, Invalid, NobodyListens, Problem, TooLarge, Unavailable
+from libs.common.errors import (
+    HeadraceError,
+    Invalid,
+    NobodyListens,
+    Problem,
+    TooLarge,
+    Unanswered,
+    Unavailable,
+)
 from libs.common.messages.query import Reply
 
 T = TypeVar("T")
@@ -20,6 +27,7 @@ Handler = Callable[[Any], Awaitable[Any]]
 
 # A service that restarts is back within about a second; its callers wait for it rather than fail.
 ASKED_AGAIN_AFTER_S = 0.05
+ANSWER_TIMEOUT_S = 10.0
 ASKED_AGAIN_MAX = 40
 # How msgspec ends what it says of a tag that no struct of a union has.
 _UNKNOWN_TAG = " - at `$.type`"
@@ -33,24 +41,33 @@ async def call(
     subject: str,
     request: msgspec.Struct,
     *,
-    timeout_s: float = 5.0,
+    timeout_s: float = ANSWER_TIMEOUT_S,
     asked_again_max: int = ASKED_AGAIN_MAX,
+    tries: int = 1,
 ) -> Reply:
     """Send a request and return the answer's frame; a request that found nobody is sent again.
+
+    What changes nothing may have several `tries`: whoever was asked may have died over it, without a word.
 
     Raises the error that the other side answered with, Unavailable when nobody answers in time, or only what cannot
     be read: another instance may be of the release of whoever asks.
     """
     data = msgspec.json.encode(request)
     headers = {"traceparent": trace.current_traceparent()}
-    for asked in itertools.count():
+    asked = 0
+    while True:
         try:
             message = await bus.request(subject, data, timeout_s=timeout_s, headers=headers)
             break
         except NobodyListens:
             if asked == asked_again_max:
                 raise
+            asked += 1
             await asyncio.sleep(ASKED_AGAIN_AFTER_S)
+        except Unanswered:
+            tries -= 1
+            if tries <= 0:
+                raise
     reply = _read(message.data, _decode_reply, subject)
     if reply.problem is not None:
         raise reply.problem.to_error()
@@ -63,7 +80,7 @@ async def ask(
     request: msgspec.Struct,
     kind: type[T],
     *,
-    timeout_s: float = 5.0,
+    timeout_s: float = ANSWER_TIMEOUT_S,
     asked_again_max: int = ASKED_AGAIN_MAX,
 ) -> T:
     """Send a request and return the answer's data as this type; otherwise as `call`."""

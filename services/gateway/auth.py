@@ -39,6 +39,8 @@ COOKIE = "sid"
 SESSIONS_MAX = 50_000
 USERS_MAX = 50_000
 SECRET_CHARS_MAX = 128
+# Passwords are slow to check, by intention, and a few at once.
+SESSION_TIMEOUT_S = 25.0
 
 
 class _Known(NamedTuple):
@@ -157,7 +159,9 @@ class Auth:
         command = LogIn(
             at=self._clock.now(), email=email, password=password, digest=digest, ttl_s=ttl_s, origin=origin
         )
-        session = await rpc.ask(self._bus, subjects.command("session"), command, Session)
+        session = await rpc.ask(
+            self._bus, subjects.command("session"), command, Session, timeout_s=SESSION_TIMEOUT_S
+        )
         # Remembered now, for a replica may not have it yet; the republished message follows.
         self._sessions.put(subjects.session(digest), 0, session)
         return Opened(session, self._cookie(secret, max_age_s=int(ttl_s)))
@@ -168,7 +172,7 @@ class Auth:
         if secret:
             digest = digest_of(secret)
             command = LogOut(at=self._clock.now(), digest=digest, origin=origin)
-            await rpc.call(self._bus, subjects.command("session"), command)
+            await rpc.call(self._bus, subjects.command("session"), command, timeout_s=SESSION_TIMEOUT_S)
             self._sessions.forget(subjects.session(digest))
             self._known.pop(secret, None)
         return self._cookie("", max_age_s=0)

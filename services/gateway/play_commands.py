@@ -14,7 +14,8 @@ from services.gateway.plays import Place
 from services.gateway.positions import HEADER
 from services.gateway.routing import Call, shown
 
-EFFECT_WAIT_S = 10.0
+# Longer than ack_wait: what an executor took with it when it died is with another one by then.
+EFFECT_WAIT_S = 20.0
 NOTE_CHARS_MAX = 10_000
 
 # Tells from the play's state after a commit, and the commit, whether it shows what a command did.

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from libs.common import codec, ids, snapshots, subjects, trace
-from libs.common.bus import Appended, Bus
+from libs.common.bus import APPEND_DEADLINE_S, Appended, Bus
 from libs.common.errors import NotFound, PayloadLost, Refused
 from libs.common.messages import play as m
 from libs.common.messages.flow import FlowEvent, Layer
@@ -18,7 +18,6 @@ from services.gateway.play_story import Pending, Story
 from services.gateway.routing import shown
 
 HISTORY_PAGE_MAX = 256
-APPEND_DEADLINE_S = 5.0
 
 log = structlog.get_logger(__name__)
 _ENDS = frozenset({codec.TYPE_NAMES[m.PlayCompleted], codec.TYPE_NAMES[m.PlayFailed]})

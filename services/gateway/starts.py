@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from libs.common import codec, ids, subjects
-from libs.common.bus import Appended, Bus
+from libs.common.bus import APPEND_DEADLINE_S, Appended, Bus
 from libs.common.clock import Clock
 from libs.common.errors import Refused, Unavailable
 from libs.common.messages.origin import Origin
@@ -16,7 +16,6 @@ from services.gateway.live import Live, Seen, Test, Waiter
 from services.gateway.plays import Plays, context_of, end_in, last_in
 from services.gateway.positions import Positions
 
-APPEND_DEADLINE_S = 5.0
 RUNNING = "RUN"
 _WAITS = frozenset({codec.TYPE_NAMES[PlayWaiting]})
 

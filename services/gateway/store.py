@@ -14,7 +14,8 @@ from services.gateway.positions import HEADER, Positions, format_header
 from services.gateway.routing import Call
 
 # A store may wait for its projection, and for others that change the same flow.
-TELL_TIMEOUT_S = 10.0
+TELL_TIMEOUT_S = 25.0
+ASK_TRIES_MAX = 2
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Store:
         after = self._positions.of(query.company_id, header)
         if after:
             query = msgspec.structs.replace(query, after=after)
-        reply = await rpc.call(self._bus, subjects.query(noun), query)
+        reply = await rpc.call(self._bus, subjects.query(noun), query, tries=ASK_TRIES_MAX)
         return Answer(bytes(reply.data), reply.sequences)
 
     async def order(self, noun: str, command: Wish) -> Answer:

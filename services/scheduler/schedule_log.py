@@ -10,7 +10,7 @@ import msgspec
 from libs.common import codec, subjects, trace
 from libs.common.atomic import Write
 from libs.common.batches import Batches
-from libs.common.bus import Bus, Expected, Stored
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected, Stored
 from libs.common.errors import Conflict, Unavailable
 from libs.common.ids import derived_id
 from libs.common.messages import schedule as m
@@ -19,7 +19,6 @@ from libs.common.messages.play import TERMINAL, CancelPlay, StartPlay
 from libs.common.subjects import DEFINITIONS, SCHEDULES, ScheduleKey, plays_stream
 from services.scheduler.firing import Flow
 
-APPEND_DEADLINE_S = 5.0
 LEAD_S_MIN = 1.0
 LEAD_S_MAX = 16.0
 # A play of which the log knows nothing was started a moment ago, or so long ago that it is forgotten.

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 
 from libs.common import codec, subjects
-from libs.common.bus import Bus, Expected
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected
 from libs.common.errors import Conflict, Forbidden
 from libs.common.ids import commit_id, new_secret
 from libs.common.messages.access import User, UserCreated, UserUpdated
@@ -18,7 +18,6 @@ from services.store.domain import user as user_rules
 from services.store.domain.access import user_id_of
 from services.store.users import Users, email_name
 
-APPEND_DEADLINE_S = 5.0
 # In a company of one's own one may do everything.
 ROLE = "admin"
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from libs.common import codec, subjects
-from libs.common.bus import Bus, Expected
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected
 from libs.common.errors import Conflict, Unavailable
 from libs.common.ids import commit_id
 from libs.common.messages.access import NameClaimed
@@ -12,7 +12,6 @@ from services.store.domain.names import slug_candidate
 # Tried one after the other before the search doubles its steps.
 NEIGHBOURS = 3
 CLAIM_ATTEMPTS_MAX = 50
-APPEND_DEADLINE_S = 5.0
 PERMANENT = "permanent"
 EMAIL = "email"
 USERNAME = "username"

@@ -15,7 +15,7 @@ from libs.common.errors import Unavailable
 
 LIVE_SCHEMA = "headrace"
 POOL_CONNECTIONS_MAX = 8
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 3.0
 # A peer that vanished without a word is noticed within 25 s, and with it the advisory locks it held.

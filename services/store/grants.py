@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from libs.common import codec, subjects
-from libs.common.bus import Bus, Expected
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected
 from libs.common.errors import Conflict, Forbidden, Invalid, Unauthorized
 from libs.common.ids import commit_id, is_id
 from libs.common.messages.access import User, UserCreated, UserUpdated
@@ -39,7 +39,6 @@ from services.store.passwords import PASSWORD_CHARS_MAX, Passwords
 from services.store.refusals import Refusals
 from services.store.tokens import AccessTokens
 
-APPEND_DEADLINE_S = 5.0
 # A mark of the end must outlive what it ends.
 KEPT_EXTRA_S = 60
 REFUSED = "email, username or password is wrong"

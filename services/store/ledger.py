@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import structlog
 
 from libs.common import codec, subjects, trace
-from libs.common.bus import Bus, Expected, Stored
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected, Stored
 from libs.common.errors import Conflict, HeadraceError, Invalid, Unavailable
 from libs.common.ids import is_id
 from libs.common.messages.origin import Wish
 from services.store.progress import Progress
 
 DECISION_ATTEMPTS_MAX = 50
-APPEND_DEADLINE_S = 5.0
 PROJECTION_WAIT_S_MAX = 5.0
 # The longest is a step's idempotency key: a play, a ref, an iteration.
 _COMMAND_ID = re.compile(r"[A-Za-z0-9_.:-]{1,160}")

@@ -5,13 +5,12 @@ import asyncio
 import structlog
 
 from libs.common import codec, subjects
-from libs.common.bus import Bus
+from libs.common.bus import APPEND_DEADLINE_S, Bus
 from libs.common.errors import HeadraceError
 from libs.common.ids import commit_id
 from libs.common.messages.access import LogIn, SessionRefused, User
 from libs.common.messages.grant import SignIn
 
-APPEND_DEADLINE_S = 5.0
 # The audit has read it long before; the log need not keep what anybody may cause.
 REFUSAL_TTL_S = 86_400
 NOTES_AT_ONCE_MAX = 100

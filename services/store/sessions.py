@@ -5,7 +5,7 @@ import math
 import structlog
 
 from libs.common import codec, subjects
-from libs.common.bus import Bus
+from libs.common.bus import APPEND_DEADLINE_S, Bus
 from libs.common.errors import Unauthorized
 from libs.common.ids import commit_id
 from libs.common.messages.access import (
@@ -21,7 +21,6 @@ from services.store.domain import access
 from services.store.passwords import PASSWORD_CHARS_MAX, Passwords
 from services.store.refusals import Refusals
 
-APPEND_DEADLINE_S = 5.0
 # A mark of the end must outlive the session that it ends.
 CLOSED_EXTRA_S = 60
 REFUSED = "email or password is wrong"

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from libs.common import codec, ids, subjects
-from libs.common.bus import Bus, Expected
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected
 from libs.common.cipher import Cipher, CipherRefused
 from libs.common.errors import Conflict, Unavailable
 from libs.common.messages.grant import Grant
@@ -33,7 +33,6 @@ COORDINATE_BYTES = 32
 # Clocks differ (spec flow-like section 2.4).
 NOT_BEFORE_S = 30
 ATTEMPTS_MAX = 10
-APPEND_DEADLINE_S = 5.0
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol, Self
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from yarl import URL
 
-from tests.waiting import WITHIN_S, eventually
+from tests.waiting import POLL_S, WITHIN_S, eventually
 
 TERMINAL = frozenset({"DONE", "FAIL", "SKIP", "FILTERED"})
 Json = Any
@@ -90,8 +91,13 @@ class Api:
             )
 
     async def get(self, path: str) -> Json:
-        """Return what a GET answers."""
-        return _good(await self.call("GET", path), 200)
+        """Return what a GET answers; while something does not answer in time (503), it is asked again."""
+        deadline_s = time.monotonic() + WITHIN_S
+        while True:
+            answer = await self.call("GET", path)
+            if answer.status != 503 or time.monotonic() > deadline_s:
+                return _good(answer, 200)
+            await asyncio.sleep(POLL_S)
 
     async def post(self, path: str, body: Json = None, *, status: int = 200) -> Json:
         """Return what a POST answers."""

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from libs.common import background, codec, ids, metrics, subjects
-from libs.common.bus import Bus
+from libs.common.bus import APPEND_DEADLINE_S, Bus
 from libs.common.errors import HeadraceError
 from libs.common.messages.channel import Channel
 from libs.common.messages.request import RequestRecorded
@@ -24,7 +24,6 @@ GATHER_S = 0.1
 RETRY_DELAY_S = 1.0
 WAITING_MAX = 10_000
 RECORDS_PER_MESSAGE_MAX = 100
-APPEND_DEADLINE_S = 5.0
 HEADERS_SHOWN_MAX = 50
 HEADER_CHARS_MAX = 500
 PATH_CHARS_MAX = 2_000

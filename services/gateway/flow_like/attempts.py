@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from libs.common import codec, ids, subjects
-from libs.common.bus import Bus, Expected
+from libs.common.bus import APPEND_DEADLINE_S, Bus, Expected
 from libs.common.errors import Conflict, Unauthorized
 from libs.common.messages.grant import EVERYBODY, AttemptUsed
 from libs.common.messages.module import SYSTEM
@@ -22,7 +22,6 @@ COOKIE = "signin"
 PATH = "/api/v1/oauth"
 ATTEMPT_S_MAX = 600
 COOKIE_CHARS_MAX = 4_096
-APPEND_DEADLINE_S = 5.0
 REFUSED = "this sign-in was not begun in this browser, or is over; begin again"
 
 

@@ -25,7 +25,7 @@ LOGIN_CHARS_MAX = 320
 PASSWORD_CHARS_MAX = 1_024
 TOKEN_CHARS_MAX = 128
 # A password takes its time, and a user who registers is waited for in the read models.
-GRANT_TIMEOUT_S = 10.0
+GRANT_TIMEOUT_S = 25.0
 JWKS_HEADERS = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
 
 
@@ -221,7 +221,7 @@ class AuthRoutes:
         command = EndGrant(
             at=self._parts.clock.now(), grant_id=caller.grant_id, by=caller.user_id, origin=origin_of(call)
         )
-        await rpc.call(self._parts.bus, subjects.command("grant"), command)
+        await rpc.call(self._parts.bus, subjects.command("grant"), command, timeout_s=GRANT_TIMEOUT_S)
         self._parts.auth.tokens.grant_changed(caller.grant_id)
         return web.Response(status=204)
 

@@ -20,7 +20,7 @@ from services.gateway.parts import Parts
 from services.gateway.positions import HEADER, format_header
 from services.gateway.routing import Call, Route, shown
 
-TELL_TIMEOUT_S = 10.0
+TELL_TIMEOUT_S = 25.0
 PREVIEW_DEFAULT = 5
 PREVIEW_MAX = 100
 
