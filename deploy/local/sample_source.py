@@ -12,7 +12,8 @@ COLD_FILE = "iso3166.tab"
 # An address of the loopback network where nothing else listens: executors are allowed this one, so a flow reaches
 # nothing else of this machine. Systems that know only the usual one use that.
 HOST_PREFERRED = "127.86.90.1"
-COLD_S = 0.05
+# An HTTP client tries once more by itself, at once: that is still the step's first attempt.
+HANG_UPS = 2
 REQUEST_S_MAX = 5.0
 
 Told = Callable[[str], None]
@@ -24,16 +25,13 @@ def host() -> str:
 
 
 class Source:
-    """Answers GET for the tables. It starts cold: from the first request for COLD_FILE on it takes COLD_S to answer.
-
-    Longer than an HTTP client's own immediate second try, shorter than the step's first wait.
-    """
+    """Answers GET for the tables. It starts cold: it hangs up on the first HANG_UPS requests for COLD_FILE."""
 
     def __init__(self, told: Told) -> None:
         folder = files("tzdata.zoneinfo")
         self._content = {f"/{name}": (folder / name).read_bytes() for name in FILES}
         self._told = told
-        self._warm_at_s: float | None = None
+        self._hung_up = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -57,11 +55,12 @@ class Source:
             writer.close()
 
     def _is_cold(self) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        if self._warm_at_s is None:
-            self._warm_at_s = now_s + COLD_S
+        if self._hung_up == HANG_UPS:
+            return False
+        if not self._hung_up:
             self._told(f"the data source is cold and hangs up on whoever asks for {COLD_FILE}")
-        return now_s < self._warm_at_s
+        self._hung_up += 1
+        return True
 
     def _response(self, path: str) -> bytes:
         content = self._content.get(path)

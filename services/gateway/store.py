@@ -54,6 +54,8 @@ class Store:
         if after:
             query = msgspec.structs.replace(query, after=after)
         reply = await rpc.call(self._bus, subjects.query(noun), query, tries=ASK_TRIES_MAX)
+        for stream, sequence in reply.sequences.items():
+            self._positions.note(query.company_id, stream, sequence)
         return Answer(bytes(reply.data), reply.sequences)
 
     async def order(self, noun: str, command: Wish) -> Answer:

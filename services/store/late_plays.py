@@ -12,6 +12,7 @@ from libs.common.bus import Bus, Stored
 from libs.common.codec import UnknownType
 from libs.common.errors import Unavailable
 from libs.common.messages import play as m
+from libs.common.messages.query import Reply
 from libs.common.payloads import Payloads
 from services.store.log_reader import Record
 from services.store.payload_records import bytes_of, whole_record
@@ -28,6 +29,13 @@ class LatePlay(NamedTuple):
 
     play: dict[str, Any]
     layers: list[dict[str, Any]]
+    stream: str
+
+    def reply(self, view: Any) -> Reply:
+        """Return what is shown of it with how far that reaches: who asks for a list next should find it there, too."""
+        return Reply(
+            data=msgspec.Raw(msgspec.json.encode(view)), sequences={self.stream: self.play["sequence"]}
+        )
 
 
 class LatePlays:
@@ -105,4 +113,5 @@ def _folded(play_id: str, records: list[Record]) -> LatePlay | None:
     if fold is None:
         return None
     steps = sorted(fold.layers.values(), key=lambda row: (row.order, row.ref, row.iteration))
-    return LatePlay(msgspec.structs.asdict(fold.row), list(map(msgspec.structs.asdict, steps)))
+    row = msgspec.structs.asdict(fold.row)
+    return LatePlay(row, list(map(msgspec.structs.asdict, steps)), subjects.plays_stream(fold.row.shard))

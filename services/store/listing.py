@@ -1,5 +1,6 @@
 """Pages of lists from the read models, within one company and after what the asker knows (design D11)."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,9 @@ from libs.common.messages.query import Page, Query, Span
 from services.store.database import Database, Row
 from services.store.progress import Progress
 
+# One play can be read from the log instead; a list has nothing but the read model.
 AFTER_WAIT_S_MAX = 1.0
+LIST_WAIT_S_MAX = 5.0
 PAGE_SIZE_MAX = 1_000
 PAGE_NUMBER_MAX = 10_000_000
 
@@ -38,12 +41,13 @@ class Listing:
         self._database = database
         self._progress = progress
 
-    async def caught_up(self, query: Query) -> bool:
+    async def caught_up(self, query: Query, *, within_s: float = LIST_WAIT_S_MAX) -> bool:
         """Wait until what the asker knows is projected; tell whether it was in time."""
-        in_time = True
-        for stream, sequence in query.after.items():
-            in_time &= await self._progress.reached(stream, sequence, timeout_s=AFTER_WAIT_S_MAX)
-        return in_time
+        waits = (
+            self._progress.reached(stream, sequence, timeout_s=within_s)
+            for stream, sequence in query.after.items()
+        )
+        return all(await asyncio.gather(*waits))
 
     async def page(
         self,

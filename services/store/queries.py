@@ -16,6 +16,7 @@ from libs.common.messages.query import (
     ListPlayLayers,
     ListPlays,
     ListStalePlays,
+    Reply,
     Rows,
     StalePlay,
 )
@@ -109,15 +110,15 @@ class Queries:
         )
         return Rows([_play(row) for row in rows], total)
 
-    async def get_play(self, query: GetPlay) -> PlayView:
+    async def get_play(self, query: GetPlay) -> PlayView | Reply:
         """Return one play, from the log when the projection is late with it.
 
         Raises NotFound (PLAY_NOT_FOUND) when the log knows no such play either, and as `LatePlays.read`.
         """
         row, late = await self._one_play(query, _PLAY_COLUMNS)
-        return _play(row if late is None else late.play)
+        return _play(row) if late is None else late.reply(_play(late.play))
 
-    async def list_play_layers(self, query: ListPlayLayers) -> Rows:
+    async def list_play_layers(self, query: ListPlayLayers) -> Rows | Reply:
         """Return a page of the recorded steps of a play in their order, without values that are too big for it.
 
         Raises as `get_play`.
@@ -128,7 +129,7 @@ class Queries:
             steps = [step for step in late.layers if query.ref in (None, step["ref"])]
             size, offset = bounds(query.page)
             page = shortened(steps[offset : offset + size], "out", room=room)
-            return Rows([_layer(query.play_id, step) for step in page], len(steps))
+            return late.reply(Rows([_layer(query.play_id, step) for step in page], len(steps)))
         rows, total = await self._listing.page(
             f"{_LAYER_BARE}, out",
             "layers",
@@ -169,7 +170,7 @@ class Queries:
     ) -> tuple[Columns, LatePlay | None]:
         """Return the row of a play, and the play itself when the log knows more of it than the row."""
         company_id, play_id = query.company_id, query.play_id
-        in_time = await self._listing.caught_up(query)
+        in_time = await self._listing.caught_up(query, within_s=AFTER_WAIT_S_MAX)
         row = await self._play_row(company_id, play_id, columns)
         if row is None and in_time and is_id(play_id):
             in_time = await self._start_projected(company_id, play_id)

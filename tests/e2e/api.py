@@ -178,6 +178,19 @@ class Api:
         """Return the recorded steps of a play by ref."""
         return {layer["ref"]: layer for layer in await self.get(f"/api/plays/{play_id}/layers")}
 
+    async def rows(self, path: str, count: int) -> list[Json]:
+        """Return the rows of a list once there are so many: it may be a moment behind what was done."""
+        found: list[Json] = []
+
+        async def there() -> bool:
+            nonlocal found
+            found = (await self.get(path))["data"]
+            return len(found) >= count
+
+        await eventually(there, otherwise=lambda: f"{len(found)} of {count} in {path}")
+        assert len(found) == count, found
+        return found
+
     async def keep(self, key: str, value: Json, **fields: Json) -> Json:
         """Set a KV entry and return it."""
         answer = await self.call("POST", "/api/kv", {"key": key, "value": value, **fields})

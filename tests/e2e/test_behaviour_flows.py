@@ -65,8 +65,8 @@ async def test_5_1_a_permanent_id_stands_for_its_flow_everywhere(api: Api) -> No
     await api.put(f"/api/flows/{name}", {"name": "Renamed"})
     play = await api.run(name, wait=60)
     assert (await api.get(f"/api/flows/{name}/layers"))[0]["ref"] == "gate"
-    assert [row["id"] for row in (await api.get(f"/api/flows/{name}/plays"))["data"]] == [play["playId"]]
-    assert (await api.get(f"/api/plays?flowId={name}"))["total"] == 1
+    for path in (f"/api/flows/{name}/plays", f"/api/plays?flowId={name}"):
+        assert [row["id"] for row in await api.rows(path, 1)] == [play["playId"]]
     schedule = await api.post("/api/schedules", {"flowId": name, "name": "s", "cron": "@daily"}, status=201)
     channel = await api.post("/api/channels", {"name": "c", "kind": "mcp", "enabled": False}, status=201)
     route = {"name": "r", "toolName": "known_outside", "targetFlowIds": [name]}

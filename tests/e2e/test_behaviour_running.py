@@ -69,7 +69,7 @@ async def test_8_an_equal_key_is_the_first_play_whatever_else_is_asked(api: Api)
         "DONE",
         first["startedAt"],
     )
-    assert (await api.get(f"/api/flows/{flow['id']}/plays"))["total"] == 1
+    await api.rows(f"/api/flows/{flow['id']}/plays", 1)
 
 
 async def test_8_the_key_may_come_as_a_header(api: Api) -> None:

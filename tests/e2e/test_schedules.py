@@ -93,7 +93,7 @@ async def test_a_play_that_waits_is_among_the_timers(api: Api) -> None:
     flow = await api.create_flow("Slow", {"ref": "pause", "appId": "delay", "args": {"ms": 60_000}})
     started = await api.run(flow["id"])
     await api.wait_for(started["playId"], "WAIT")
-    timers = (await api.get(f"/api/timers?flowId={flow['id']}"))["data"]
+    timers = await api.rows(f"/api/timers?flowId={flow['id']}", 1)
     assert [(timer["kind"], timer["playId"], timer["ref"]) for timer in timers] == [
         ("delay", started["playId"], "pause")
     ]
@@ -184,7 +184,7 @@ async def test_who_changed_a_schedule_is_in_the_audit(api: Api) -> None:
     await api.put(path, {"name": "rarely"})
     await api.post(f"{path}/pause", {"note": "enough"})
     await api.delete(path)
-    records = (await api.get(f"/api/audit?entityId={schedule['id']}"))["data"]
+    records = await api.rows(f"/api/audit?entityId={schedule['id']}", 4)
     assert [record["action"] for record in records] == [
         "schedule.delete", "schedule.pause", "schedule.update", "schedule.create",
     ]  # fmt: skip

@@ -119,9 +119,13 @@ class Parked:
             states = {"line": ["DEFERRED"], "step": ["RUN"], "ended": ["DONE"]}.get(name, ["WAIT"])
             await api.wait_for(self.ids[name], *states)
         await api.post(f"/api/plays/{self.ids['hold']}/hold")
-        children = await api.get(f"/api/flows/{gate['id']}/plays?state=WAIT")
         known = set(self.ids.values())
-        (self.ids["called"],) = [play["id"] for play in children["data"] if play["id"] not in known]
+
+        async def called() -> list[str]:
+            waiting = await api.get(f"/api/flows/{gate['id']}/plays?state=WAIT")
+            return [play["id"] for play in waiting["data"] if play["id"] not in known]
+
+        (self.ids["called"],) = await eventually(called)
         flow = await api.create_flow("Limited too", FIRST, GATE, execution={"maxConcurrent": 1})
         self.limited_too = flow["id"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from libs.common import ids, subjects
+from libs.common import ids, rpc, subjects
 from libs.common.clock import SystemClock
 from libs.common.codec import Context, source_of
 from libs.common.errors import NotFound, Unavailable
@@ -27,6 +27,7 @@ from tests.integration.store_parts import (
     running_store,
     started,
 )
+from tests.waiting import WITHIN_S
 
 STREAM = subjects.plays_stream(0)
 
@@ -95,6 +96,18 @@ async def test_a_play_that_is_shown_already_is_shown_with_what_came_since(
     assert (before["state"], after["state"], after["out"]) == ("RUN", "DONE", 7)
     assert [step["ref"] for step in steps["data"]] == ["a", "b"]
     assert (other["state"], other["out"]) == ("RUN", None)
+
+
+async def test_an_answer_from_the_log_tells_how_far_it_reaches(nats_url: str, database: str) -> None:
+    """So a list that is asked for next waits for as much."""
+    async with running_store(nats_url, database) as store:
+        play = PlayLog(store.bus)
+        async with late_projection(database):
+            last = await play.commit("DONE", *five_step_play())
+            for kind in (GetPlay, ListPlayLayers):
+                wish = kind(company_id=COMPANY, play_id=play.id, after={STREAM: last})
+                reply = await rpc.call(store.bus, subjects.query("play"), wish, timeout_s=WITHIN_S)
+                assert reply.sequences == {STREAM: last}
 
 
 async def test_a_page_of_steps_is_cut_and_shortened_like_one_of_the_read_model(
