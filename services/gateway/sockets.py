@@ -15,6 +15,7 @@ from services.gateway.following import Ended, FellBehind, Follower, StillHolds, 
 from services.gateway.frames import CommitFrames, Frame
 
 SILENCE_S_MAX = 30.0
+PINGS_MIN = 2
 PING_S_MAX = 5.0
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,10 @@ class Socket:
         self._follower = Follower(bus, wish, self._send)
         self._connection = connection
         self._still_holds = still_holds
-        self._heard_s = clock.monotonic_s()
+        # The first ping that nothing came after: a client is silent only when it was asked.
+        self._asked_s: float | None = None
+        self._asked = 0
+        self._looked_s = clock.monotonic_s()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         # On its feed before there is a connection: nothing that happens in between is missed.
         self._connected = False
@@ -74,18 +78,32 @@ class Socket:
         """Ask for a sign of life; end when the last one is too long ago, or the credential holds no longer."""
         if not self._connected:
             return
-        if self._clock.monotonic_s() - self._heard_s > SILENCE_S_MAX:
+        if self._is_silent():
             self.end(WSCloseCode.GOING_AWAY, "no answer to pings")
             return
         try:
             async with asyncio.timeout(PING_S_MAX):
                 await self._still_holds()
+                # Before it is sent: one that a stalled client does not take counts as well.
+                self._asked_s = self._clock.monotonic_s() if self._asked_s is None else self._asked_s
+                self._asked += 1
                 await self._connection.ping()
         except Unauthorized as error:
             self.end(WSCloseCode.POLICY_VIOLATION, error.message)
         except (Unavailable, TimeoutError, ConnectionError) as error:
             # A client that went away is noticed by the reader, one that stalls by its silence.
             log.debug("socket_not_pinged", reason=str(error))
+
+    def _is_silent(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        was_away = now_s - self._looked_s > SILENCE_S_MAX
+        self._looked_s = now_s
+        if was_away:
+            # Whoever stood still cannot tell who was silent meanwhile: what came is not read yet.
+            self._asked_s, self._asked = None, 0
+        if self._asked_s is None or self._asked < PINGS_MIN:
+            return False
+        return now_s - self._asked_s > SILENCE_S_MAX
 
     def end(self, code: int, reason: str) -> None:
         """Close the connection with this code and reason. The first call counts."""
@@ -96,7 +114,7 @@ class Socket:
         # What clients say is ignored, but any of it is a sign of life. Pongs arrive here, for autoping is off.
         while True:
             message = await self._connection.receive()
-            self._heard_s = self._clock.monotonic_s()
+            self._asked_s, self._asked = None, 0
             if message.type == WSMsgType.PING:
                 await self._connection.pong(message.data)
             elif message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
