@@ -31,6 +31,8 @@ READ_TRIES_MAX = 3
 APPEND_RETRY_DELAY_S = 0.05
 APPEND_RETRY_DELAY_S_MAX = 1.0
 LOAD_BATCH = 1_000
+# Asked twice they say, or leave, the same.
+REPEATABLE = ("STREAM.INFO.", "CONSUMER.INFO.", "CONSUMER.CREATE.")
 GROUPED = ("cmd.play.", "evt.play.")
 # https://github.com/nats-io/nats-server/blob/main/server/errors.json
 CODES_CONFLICT = frozenset({10071, 10164})
@@ -296,7 +298,11 @@ class Bus(Connection):
         Raises Unavailable when JetStream does not answer.
         """
         data = b"" if body is None else msgspec.json.encode(body)
-        message = await self.request(f"$JS.API.{subject}", data)
+        api = f"$JS.API.{subject}"
+        if subject.startswith(REPEATABLE):
+            message = await self._read(lambda: self.request(api, data), api)
+        else:
+            message = await self.request(api, data)
         answer: dict[str, Any] = msgspec.json.decode(message.data)
         return answer
 

@@ -34,9 +34,9 @@ from libs.common.messages.kv import (
     UnsetKv,
 )
 
-READ_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
 # A store may wait for its projection, and for others that change the same entry.
-WRITE_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 25.0
 
 
 class _Written(msgspec.Struct, frozen=True):

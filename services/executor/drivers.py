@@ -17,7 +17,7 @@ from libs.common.subjects import PlayKey
 from services.executor.drive import Drive
 
 ASK_DRIVER_TIMES = 2
-HAND_OVER_DEADLINE_S = 5.0
+HAND_OVER_DEADLINE_S = 10.0
 
 log = structlog.get_logger(__name__)
 

@@ -272,9 +272,12 @@ def test_watching_goes_on_after_a_gateway_died(headrace: Shell, own_system: Runn
     old = own_system.kill("gateway-0")
     own_system.wait_restarted("gateway-0", old)
     deadline_s = time.monotonic() + WITHIN_S
-    while (approved := headrace("play", "approve", play)).code == 3:
+    fine = {0}
+    while (approved := headrace("play", "approve", play)).code not in fine:
+        assert approved.code == 3, approved
         assert time.monotonic() < deadline_s, approved
-    assert approved.code == 0, approved
+        # What was stored, and not yet applied when the answer came, is applied later, and the repeat refused.
+        fine = {0, 1}
     rest, err = watcher.communicate(timeout=WITHIN_S)
     kinds += [json.loads(line)["type"] for line in rest.splitlines()]
     assert kinds == [

@@ -15,7 +15,7 @@ from tests.fixtures.system import RunningSystem, running_system
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
-STOPPED_S_MAX = 30.0
+STOPPED_S_MAX = 120.0
 GATE = {"ref": "sign", "appId": "var", "args": {"values": {"signed": True}}, "needsApproval": True}
 CALL = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "gated", "arguments": {}}}
 STEP = {"ref": "s", "appId": "var", "args": {"values": {"x": 1}}}

@@ -156,6 +156,12 @@ async def events_by_play(system: RunningSystem) -> dict[str, list[Any]]:
     return events
 
 
+def taken_over(history: list[Any]) -> int:
+    """Return how often another driver took a play over, from one that was lost, cut off or stopped."""
+    again = {"redelivery", "revive", "resume"}
+    return sum(isinstance(event, m.PlayResumed) and event.reason in again for event in history)
+
+
 def assert_each_ended_once(events: dict[str, list[Any]], play_ids: list[str]) -> None:
     """Every play began once, ended once, with nothing after its end, and completed each step once."""
     assert len(set(play_ids)) == len(play_ids)

@@ -15,12 +15,13 @@ from libs.common.messages import play as m
 from libs.common.subjects import PlayKey
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
+from tests.faults.load import told
 from tests.fixtures.system import running_system
 from tests.waiting import eventually
 
 # Long enough for a busy machine to carry a play over within half of it.
-LOG_S = 12.0
-WAIT_MS = 28_000
+LOG_S = 20.0
+WAIT_MS = 47_000
 WITHIN_S = 180.0
 STREAM = subjects.plays_stream(0)
 SHORT_LOG = {
@@ -118,7 +119,7 @@ class Parked:
             self.ids[name] = (await api.run(flow["id"], {"n": 2}))["playId"]
             states = {"line": ["DEFERRED"], "step": ["RUN"], "ended": ["DONE"]}.get(name, ["WAIT"])
             await api.wait_for(self.ids[name], *states)
-        await api.post(f"/api/plays/{self.ids['hold']}/hold")
+        await told(api, self.ids["hold"], "hold")
         known = set(self.ids.values())
 
         async def called() -> list[str]:
@@ -131,8 +132,7 @@ class Parked:
 
     async def approve(self, name: str) -> None:
         """Decide a play's gate."""
-        path = f"/api/plays/{self.ids[name]}/approve"
-        await self.api.post(path, {"layerId": "gate", "decision": "approved"})
+        await told(self.api, self.ids[name], "approve", {"layerId": "gate", "decision": "approved"})
 
     async def ends(self, *names: str) -> None:
         """Wait until these plays are DONE, with the outputs of steps whose events the log has forgotten."""
@@ -177,7 +177,7 @@ async def test_plays_wait_longer_than_the_log_lasts() -> None:
                 await parked.ends("time", "retry", "step")
                 for name in ("decision", "called", "slot"):
                     await parked.approve(name)
-                await api.post(f"/api/plays/{parked.ids['hold']}/resume")
+                await told(api, parked.ids["hold"], "resume")
                 await parked.approve("hold")
                 await parked.ends("decision", "called", "child", "slot", "hold")
                 await api.wait_for(parked.ids["line"], "WAIT", within_s=WITHIN_S)
@@ -191,9 +191,9 @@ async def test_plays_wait_longer_than_the_log_lasts() -> None:
     # Its slot is free.
     assert after["state"] == "WAIT"
     assert late == []
-    told = _events(again, besides=parked.ids["line"])
-    assert any(isinstance(event, m.PlayCompleted) for event in told)
-    assert not any(isinstance(event, m.PlayStarted) for event in told)
+    since = _events(again, besides=parked.ids["line"])
+    assert any(isinstance(event, m.PlayCompleted) for event in since)
+    assert not any(isinstance(event, m.PlayStarted) for event in since)
     wanted = {"retry": 2, "step": 1, "ended": 1}
     assert server.keys == {f"{parked.ids[name]}:call": times for name, times in wanted.items()}
 

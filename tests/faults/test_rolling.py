@@ -16,7 +16,7 @@ from libs.common.subjects import PlayKey, parse_play, plays_stream, shard_events
 from libs.common.topology import CONTROL_CONSUMER
 from tests.e2e.api import Api, Json
 from tests.e2e.companies import bus_of
-from tests.faults.load import Counted, all_projected, events_by_play, start_plays, told
+from tests.faults.load import Counted, all_projected, events_by_play, start_plays, taken_over, told
 from tests.fixtures.system import running_system
 from tests.waiting import eventually
 
@@ -119,7 +119,7 @@ async def test_executors_are_replaced_one_after_another_under_load() -> None:
     assert server.calls.keys() == calling.keys()
     for key, play_id in calling.items():
         # A step that was under way runs again, once for each driver that took its play over.
-        assert server.calls[key] <= 1 + _taken_over(by_play[play_id])
+        assert server.calls[key] <= 1 + taken_over(by_play[play_id])
     assert sum(server.calls[f"{play_id}:call"] for play_id in fleet.plays["call"]) > OF_EACH
 
 
@@ -130,11 +130,6 @@ def _assert_each_fact_once(history: list[Any]) -> None:
     ended = Counter(event.ref for event in history if isinstance(event, m.LayerCompleted))
     decided = Counter(event.ref for event in history if isinstance(event, m.ApprovalDecided))
     assert {*ended.values(), *decided.values()} == {1}
-
-
-def _taken_over(history: list[Any]) -> int:
-    again = {"redelivery", "revive", "resume"}
-    return sum(isinstance(event, m.PlayResumed) and event.reason in again for event in history)
 
 
 async def _send_unknown(bus: Bus, play_id: str) -> int:

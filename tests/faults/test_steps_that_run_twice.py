@@ -94,10 +94,10 @@ async def test_args_are_the_same_after_a_crash_though_an_entry_changed(
         await eventually(lambda: called(2), within_s=120)
         remembered.answering.set()
         assert (await api.wait_for(started["playId"]))["state"] == "DONE"
-    assert remembered.calls == [
-        (f"{started['playId']}:a", {"price": "old", "secret": "hush-hush"}),
-        (f"{started['playId']}:a", {"price": "old", "secret": "hush-hush"}),
-    ]
+    # Twice, or more often on a machine that stands still for ack_wait.
+    assert len(remembered.calls) >= 2
+    expected = (f"{started['playId']}:a", {"price": "old", "secret": "hush-hush"})
+    assert [call for call in remembered.calls if call != expected] == []
 
 
 async def test_a_step_waits_for_a_store_that_does_not_answer(quick: RunningSystem) -> None:
