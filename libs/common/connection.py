@@ -20,6 +20,9 @@ REQUEST_TIMEOUT_S = 5.0
 RECONNECT_PAUSE_S = 0.1
 SERVE_CONCURRENCY_MAX = 256
 SERVED_S_MAX = 5
+DRAIN_S_MAX = 2
+# What a process that stops may take for the answers it owes.
+ANSWER_GRACE_S = 5.0
 ANSWER_BYTES_MAX = 67_108_864
 # An answer that is larger than a message comes in parts, in order: `Headrace-Part: <n>/<of>`.
 PART = "Headrace-Part"
@@ -42,6 +45,38 @@ class Subscription:
             await self._inner.unsubscribe()
         except (nats.errors.BadSubscriptionError, nats.errors.ConnectionClosedError):
             return
+
+    async def drain(self) -> None:
+        """Stop receiving and lose nothing: what the server had sent by then has come when this returns.
+
+        Draining twice, or without a server, is harmless.
+        """
+        try:
+            await self._inner.unsubscribe()
+            if self._client.is_connected:
+                await self._client.flush(timeout=DRAIN_S_MAX)
+        except (nats.errors.Error, TimeoutError) as error:
+            log.debug("subscription_not_drained", error=str(error) or type(error).__name__)
+        finally:
+            self._client.direct.pop(self._inner._id, None)  # noqa: SLF001
+
+
+class Serving:
+    """What answers the requests on a subject; `close` or `drain` ends it."""
+
+    def __init__(self, subscription: Subscription, answering: "set[asyncio.Task[None]]") -> None:
+        self._subscription = subscription
+        self._answering = answering
+
+    async def close(self) -> None:
+        """Take no more requests. Closing twice, or after the connection, is harmless."""
+        await self._subscription.close()
+
+    async def drain(self) -> None:
+        """Take no more requests, and wait for the answers to those that came, at most ANSWER_GRACE_S."""
+        await self._subscription.drain()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=ANSWER_GRACE_S)
 
 
 class Connection:
@@ -218,13 +253,14 @@ class Connection:
 
     async def serve(
         self, subject: str, handler: Callable[[Message], Awaitable[bytes]], *, queue: str
-    ) -> Subscription:
+    ) -> Serving:
         """Answer requests, each in its own task, at most SERVE_CONCURRENCY_MAX at once.
 
         The handler turns its own errors into answers; one that escapes is logged and the asker times out.
         Once this returns, requests from any connection find it. Raises Unavailable when NATS is away.
         """
         slots = asyncio.Semaphore(SERVE_CONCURRENCY_MAX)
+        answering: set[asyncio.Task[None]] = set()
 
         async def answer(message: Message) -> None:
             async with slots:
@@ -238,12 +274,13 @@ class Connection:
         def received(message: Message) -> None:
             if message.reply:
                 task = self._loop.create_task(answer(message))
-                self._serving.add(task)
-                task.add_done_callback(self._serving.discard)
+                for tasks in (self._serving, answering):
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
 
         subscription = await self.subscribe(subject, received, queue=queue)
         try:
             await self._client.flush(timeout=SERVED_S_MAX)
         except (nats.errors.Error, TimeoutError) as error:
             raise Unavailable(f"NATS does not confirm that {subject} is served") from error
-        return subscription
+        return Serving(subscription, answering)

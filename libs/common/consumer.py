@@ -95,12 +95,15 @@ class PullConsumer:
         self._task = background.keep(self._pull(), name=f"pull {self._stream}/{self._consumer}")
 
     async def stop_pulling(self) -> None:
-        """Take no more messages; the handlers go on. What the server had sent already is redelivered to others."""
+        """Take no more messages; the handlers go on, with what the server had sent already.
+
+        Left to it, that would come to others when its acknowledgement is overdue, and not before.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._subscription is not None:
-            await self._subscription.close()
+            await self._subscription.drain()
 
     async def stop(self, *, grace_s: float) -> None:
         """Stop pulling, wait up to `grace_s` for the handlers, then cancel those that are left."""

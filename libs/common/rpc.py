@@ -8,9 +8,9 @@ import msgspec
 import structlog
 
 from libs.common import newer, trace
-from libs.common.bus import Bus, Message, Subscription
+from libs.common.bus import Bus, Message
 from libs.common.codec import UnknownType
-from libs.common.connection import ANSWER_BYTES_MAX
+from libs.common.connection import ANSWER_BYTES_MAX, Serving
 from libs.common.errors import (
     HeadraceError,
     Invalid,
@@ -97,7 +97,7 @@ def _read(data: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T],
 
 async def serve(
     bus: Bus, subject: str, requests: Any, handlers: Mapping[type[msgspec.Struct], Handler], *, queue: str
-) -> Subscription:
+) -> Serving:
     """Answer the requests of a tagged union `requests` on a subject, each kind by its handler.
 
     A handler returns the data (a struct, JSON value, or a whole Reply) or raises; a HeadraceError goes back as

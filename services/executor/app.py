@@ -149,6 +149,8 @@ class App:
 
     async def stop(self) -> None:
         """Take no more commands, let short plays end, hand the others over to another executor."""
+        # What has come already may make another driver, and that one is to end, or to be handed over, as well.
+        await asyncio.gather(*(consumer.stop_pulling() for consumer in self._consumers))
         stopping = [consumer.stop(grace_s=STOP_GRACE_S) for consumer in self._consumers]
         await asyncio.gather(*stopping, self._stop_driving())
         await asyncio.gather(*(self._drivers.hand_over(drive) for drive in self._drivers.left))

@@ -7,9 +7,10 @@ from typing import Any
 import structlog
 
 from libs.common import background, health, rpc, subjects
-from libs.common.bus import Bus, Subscription
+from libs.common.bus import Bus
 from libs.common.clock import SystemClock
 from libs.common.config import Config
+from libs.common.connection import Serving
 from libs.common.consumer import PullConsumer
 from libs.common.errors import HeadraceError
 from libs.common.messages import schedule as m
@@ -45,7 +46,7 @@ class App:
         self._sweeper: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._consumer: PullConsumer | None = None
-        self._subscription: Subscription | None = None
+        self._serving: Serving | None = None
 
     async def start(self) -> None:
         """Answer commands, take fires, and begin to sweep. Raises Unavailable when the bus does not answer."""
@@ -65,7 +66,7 @@ class App:
         handlers: dict[type, Any] = dict.fromkeys(decided, commands.handle)
         handlers[m.PreviewSchedule] = commands.preview
         subject = subjects.command("schedule")
-        self._subscription = await rpc.serve(self._bus, subject, m.AnyScheduleCommand, handlers, queue=QUEUE)
+        self._serving = await rpc.serve(self._bus, subject, m.AnyScheduleCommand, handlers, queue=QUEUE)
         self._consumer = PullConsumer(
             self._bus, subjects.SCHEDULES, FIRE_CONSUMER, slots=FIRE_SLOTS, handler=fires.handle
         )
@@ -76,8 +77,8 @@ class App:
     async def stop(self) -> None:
         """Take nothing more, finish what was begun."""
         self._fires.stop()
-        if self._subscription is not None:
-            await self._subscription.close()
+        if self._serving is not None:
+            await self._serving.drain()
         if self._consumer is not None:
             await self._consumer.stop(grace_s=STOP_GRACE_S)
         for task in (self._sweeper, self._keeper):

@@ -8,10 +8,11 @@ import asyncpg
 import structlog
 
 from libs.common import background, health, rpc, subjects
-from libs.common.bus import Bus, Subscription
+from libs.common.bus import Bus
 from libs.common.cipher import Cipher
 from libs.common.clock import SystemClock
 from libs.common.config import Config
+from libs.common.connection import Serving
 from libs.common.errors import HeadraceError, Invalid
 from libs.common.messages.readiness import GetReadiness, Readiness
 from libs.common.payloads import Payloads
@@ -44,7 +45,7 @@ class App:
         self._catalogue = Catalogue(bus)
         self._payloads = Payloads(bus, SystemClock(), inline_bytes_max=config.payload_inline_bytes_max)
         self._projectors: list[Projector] = []
-        self._subscriptions: list[Subscription] = []
+        self._serving: list[Serving] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._migrated = False
         self._channel_ports = range(0)
@@ -65,9 +66,8 @@ class App:
         self._run("come up", self._come_up(cipher))
 
     async def stop(self) -> None:
-        """Answer nothing new, stop projecting and close the connections."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+        """Answer what has been asked, stop projecting and close the connections."""
+        await asyncio.gather(*(serving.drain() for serving in self._serving))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -108,9 +108,9 @@ class App:
             except (*AWAY, asyncpg.PostgresError, HeadraceError) as error:
                 self._not_ready = f"the store cannot begin: {str(error) or type(error).__name__}"
                 log.warning("store_start_retried", error=str(error) or type(error).__name__)
-                for subscription in self._subscriptions:
-                    await subscription.close()
-                self._subscriptions.clear()
+                for serving in self._serving:
+                    await serving.close()
+                self._serving.clear()
             else:
                 self._not_ready = None
                 log.info("store_ready")
@@ -139,7 +139,7 @@ class App:
             self._run(f"project {projection.stream}", projector.run())
 
     async def _serve(self, cipher: Cipher, passwords: Passwords) -> None:
-        self._subscriptions.append(
+        self._serving.append(
             await rpc.serve(
                 self._bus,
                 subjects.query("readiness"),
@@ -159,7 +159,7 @@ class App:
             payloads=self._payloads,
         )
         for subject, requests, handlers in answers(parts, shards=self._config.shards):
-            self._subscriptions.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
+            self._serving.append(await rpc.serve(self._bus, subject, requests, handlers, queue=QUEUE))
 
     async def _readiness(self, _query: GetReadiness) -> Readiness:
         postgres = await self._database.check()

@@ -58,6 +58,19 @@ def _unhurried(random: Random) -> Plan:
     return _plan(random, tops, subflows=[leaf])
 
 
+def _deploys(random: Random) -> Plan:
+    """Executors that are told to stop, one after another, while much begins and ends; nothing goes wrong."""
+    leaves = [_leaf(random, n, kind) for n, kind in enumerate(("quick", "gated"))]
+    tops = [_flow(f"f{n}", [_call(random, 0, leaves[n % 2], is_async=False)]) for n in range(6)]
+    plan = _plan(random, tops, subflows=leaves)
+    plan.executors, plan.look_s = 3, 0.1
+    plan.starts = [(random.uniform(0, 6), n, 1) for n in range(len(tops))]
+    plan.stops = [
+        (at + random.choice((0.0, 0.002, 0.5)), random.randrange(plan.executors)) for at, _, _ in plan.starts
+    ]
+    return plan
+
+
 def _orphans(random: Random) -> Plan:
     """A parent that is cancelled or runs out of time while its child hangs, and processes lost next to that."""
     leaf = _leaf(random, 0, "hangs")
@@ -274,6 +287,7 @@ KINDS: dict[str, Callable[[Random], Plan]] = {
     "family": _family,
     "async": _async_family,
     "unhurried": _unhurried,
+    "deploys": _deploys,
     "orphans": _orphans,
     "lanes": _lanes,
     "two limits": _two_limits,

@@ -23,6 +23,8 @@ TOLD_LATE_S_MAX = 120.0
 # When nothing goes wrong, a play that waits for others alone is parked after its linger, or a timer of it is due soon.
 PARKED_LATE_S_MAX = PARK_ABOVE_S + LINGER_S + 0.5
 
+_MAKES_DRIVER = (m.PlayStarted, m.PlayResumed, m.PlayRetried)
+
 
 class Kin:
     """The families of a world at rest."""
@@ -33,7 +35,7 @@ class Kin:
         self.children: dict[str, list[Truth]] = defaultdict(list)
         self.errors: Counter[str] = Counter()
         self.calls = self.left = 0
-        self.troubled = world.plan.troubled
+        self.troubled, self.broken = world.plan.troubled, world.plan.broken
         for truth in self.plays.values():
             start = _start(truth)
             if start is None or not start.parent_play_id:
@@ -51,6 +53,15 @@ class Kin:
             self._error_flow(truth)
             if not self.troubled:
                 self._parked(truth)
+            if not self.broken:
+                self._driven_at_once(truth)
+
+    def _driven_at_once(self, truth: Truth) -> None:
+        """Check that no command had to come again: whoever stops deals with what has come, and hands plays over."""
+        for commit in truth.commits:
+            for event in commit.events:
+                if isinstance(event, _MAKES_DRIVER) and event.driver.delivery > 1:
+                    raise Violated(f"D5: {truth.key.play_id} waited for a redelivery: {event}")
 
     def _parked(self, truth: Truth) -> None:
         """Check that nobody drives the play while it waits for other plays alone, but for a short while."""

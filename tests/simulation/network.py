@@ -1,6 +1,7 @@
 """What lies between a process and the server: delays, losses, and a Bus that speaks to the simulated server."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from libs.common.bus import Bus, Message, Subscription
+from libs.common.connection import DRAIN_S_MAX
 from libs.common.errors import TooLarge
 from tests.simulation.clockwork import Process, SimLoop
 
@@ -135,6 +137,20 @@ class Connection:
             for message in messages:
                 handler(message)
 
+    def unlisten(self, subject: str, confirmed: Callable[[Message], None]) -> None:
+        """End a subscription: after all that was sent before, and confirmed after all that was delivered before."""
+        if not self.up:
+            self.server.unlisten(self, subject)
+            return
+
+        def arrived(generation: int) -> None:
+            self.server.unlisten(self, subject)
+            if generation == self.server.generation:
+                self.deliver([Message(subject, "", b"", None)], confirmed)
+
+        at = self._out_at = max(self._loop.time() + self.server.weather.latency_s(), self._out_at)
+        self._loop.call_at(at, arrived, self.server.generation, context=self._server_context)
+
     def cut(self) -> None:
         """Lose the connection."""
         self.up = False
@@ -152,12 +168,27 @@ class Connection:
 class SimSubscription(Subscription):
     """A subscription on the simulated server."""
 
-    def __init__(self, connection: Connection, subject: str) -> None:
+    def __init__(self, connection: Connection, subject: str, handler: Callable[[Message], None]) -> None:
         self._connection = connection
         self._subject = subject
+        self._handler: Callable[[Message], None] | None = handler
+        connection.server.listen(connection, subject, self._received)
 
     async def close(self) -> None:
-        self._connection.server.unlisten(self._connection, self._subject)
+        self._handler = None
+        self._connection.unlisten(self._subject, lambda _: None)
+
+    async def drain(self) -> None:
+        answered = asyncio.Event()
+        self._connection.unlisten(self._subject, lambda _: answered.set())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                await answered.wait()
+        self._handler = None
+
+    def _received(self, message: Message) -> None:
+        if self._handler is not None:
+            self._handler(message)
 
 
 class _Client:
@@ -201,5 +232,4 @@ class SimBus(Bus):
         self, subject: str, handler: Callable[[Message], None], *, queue: str = ""
     ) -> Subscription:
         assert not queue
-        self._server.listen(self.connection, subject, handler)
-        return SimSubscription(self.connection, subject)
+        return SimSubscription(self.connection, subject, handler)

@@ -70,10 +70,13 @@ class Plan(msgspec.Struct, kw_only=True):
 
     @property
     def troubled(self) -> bool:
+        """Tell whether anything goes wrong, or a process stops."""
+        return self.broken or bool(self.stops)
+
+    @property
+    def broken(self) -> bool:
         """Tell whether anything goes wrong."""
-        return any(
-            (self.crashes, self.stalls, self.hits, self.commit_hits, self.stops, self.restarts, self.weather)
-        )
+        return any((self.crashes, self.stalls, self.hits, self.commit_hits, self.restarts, self.weather))
 
 
 def draw(seed: int, kind: str = "") -> Plan:

@@ -1,5 +1,6 @@
 """Bugs of plays that wait for other plays (ADR 31) and for slots (ADR 36), planted on purpose."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import msgspec
 
 from libs.common import ids
+from libs.common.consumer import PullConsumer
 from libs.common.messages import play as m
 from libs.common.messages.lane import AnyLaneEvent, Seat
 from libs.common.subjects import PlayKey
@@ -112,6 +114,16 @@ def _lingers_asked_twice(self: Drive) -> datetime | None:
 
 _lingers = Drive._lingers
 
+
+async def _deaf_at_once(self: PullConsumer) -> None:
+    """What the server had sent to who stops is thrown away: it comes again when it is overdue."""
+    assert self._task is not None
+    assert self._subscription is not None
+    self._task.cancel()
+    await asyncio.gather(self._task, return_exceptions=True)
+    await self._subscription.close()
+
+
 # ── slots ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -182,6 +194,10 @@ FAMILIES: dict[str, tuple[str, Planted]] = {
     "31 a cancel does not reach the child": ("orphans", swap(play_duties, "duties", _no_cancels)),
     "31 an error flow started twice": ("family", swap(play_duties, "duties", _error_flow_of_each_try)),
     "31 a parent that is never parked": ("unhurried", swap(Drive, "_lingers", _lingers_asked_twice)),
+    "D5 what came to who stops is thrown away": (
+        "deploys",
+        swap(PullConsumer, "stop_pulling", _deaf_at_once),
+    ),
     "36 a slot not freed on a crash": ("lanes", swap(Commands, "_do_duties", _slots_not_freed_again)),
     "36 a slot for a play that ended": ("late taker", swap(Lanes, "acquire", _acquire_unseen)),
     "36 freeing without a trace": ("late taker", swap(lanes_module, "free", _free_quietly)),
