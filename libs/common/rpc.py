@@ -25,10 +25,11 @@ from libs.common.messages.query import Reply
 T = TypeVar("T")
 Handler = Callable[[Any], Awaitable[Any]]
 
-# A service that restarts is back within about a second; its callers wait for it rather than fail.
+# A service that restarts is back within about a second, on a slow machine within ten; its callers wait for it rather
+# than fail.
 ASKED_AGAIN_AFTER_S = 0.05
 ANSWER_TIMEOUT_S = 10.0
-ASKED_AGAIN_MAX = 40
+ASKED_AGAIN_MAX = 200
 # How msgspec ends what it says of a tag that no struct of a union has.
 _UNKNOWN_TAG = " - at `$.type`"
 

@@ -9,7 +9,7 @@ from services.gateway.definitions import Definition
 from services.gateway.live import Live, Seen, Waiter
 
 # How long a start of a limited flow waits for what comes of it: a few milliseconds, unless nobody decides it.
-FIRST_COMMIT_WAIT_S = 2.0
+FIRST_COMMIT_WAIT_S = 5.0
 IN_LINE = "DEFERRED"
 # Of a play that nobody has decided yet: it is about to run, or, where a limit may hold it back, that is not known yet.
 ACCEPTED, UNDECIDED = "RUN", "NEW"

@@ -9,6 +9,7 @@ from libs.common import codec, ids, subjects
 from libs.common.bus import Message
 from libs.common.messages import play as m
 from libs.common.messages.flow import Execution
+from services.gateway import lines
 from tests.e2e.api import Api, Json
 from tests.integration.gateway.conftest import COMPANY, FLOW, LAYER, NOW, SLUG, USER, Log, started, whole
 from tests.waiting import eventually
@@ -88,8 +89,9 @@ async def test_a_disabled_flow_runs_only_by_force(api: Api, log: Log) -> None:
 
 
 async def test_a_run_that_a_limit_may_hold_back_is_new_while_nobody_has_decided_it(
-    api: Api, log: Log
+    api: Api, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lines, "FIRST_COMMIT_WAIT_S", 0.1)
     await log.flow(OTHER, execution=Execution(max_concurrent=1))
     answer = await api.run(OTHER)
     assert (answer["state"], answer["startedAt"]) == ("NEW", None)
