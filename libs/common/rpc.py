@@ -30,10 +30,17 @@ Handler = Callable[[Any], Awaitable[Any]]
 ASKED_AGAIN_AFTER_S = 0.05
 ANSWER_TIMEOUT_S = 10.0
 ASKED_AGAIN_MAX = 200
-# How msgspec ends what it says of a tag that no struct of a union has.
-_UNKNOWN_TAG = " - at `$.type`"
 
 log = structlog.get_logger(__name__)
+
+
+class _Tagged(msgspec.Struct):
+    """What says which request it is."""
+
+    type: str
+
+
+_decode_tag = msgspec.json.Decoder(_Tagged).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
 
 
@@ -105,6 +112,7 @@ async def serve(
     itself, anything else as INTERNAL_ERROR, logged with its trace; an answer that cannot be carried becomes TooLarge.
     """
     decode = msgspec.json.Decoder(requests).decode
+    known = {kind.__struct_config__.tag for kind in handlers}
 
     async def answer(message: Message) -> bytes:
         with trace.continued(f"serve {subject}", message.headers.get("traceparent", "")):
@@ -125,7 +133,7 @@ async def serve(
             newer.note(error, what="request", subject=subject, sequence=0)
             return Reply(problem=Problem.of(Unavailable("a newer release wrote what this request is about")))
         except msgspec.DecodeError as error:
-            if str(error).endswith(_UNKNOWN_TAG):
+            if _tag_of(message.data) not in {None, *known}:
                 # Another instance may be of the release of whoever asks.
                 return Reply(
                     problem=Problem.of(Unavailable(f"this release does not know the request: {error}"))
@@ -144,3 +152,11 @@ async def serve(
         return result if isinstance(result, Reply) else Reply(data=msgspec.Raw(msgspec.json.encode(result)))
 
     return await bus.serve(subject, answer, queue=queue)
+
+
+def _tag_of(data: bytes) -> str | None:
+    """Return which request a message says to be, None when it does not say so."""
+    try:
+        return _decode_tag(data).type
+    except msgspec.DecodeError:
+        return None

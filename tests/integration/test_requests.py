@@ -37,6 +37,53 @@ async def test_who_serves_is_found_at_once_from_another_connection(nats_url: str
         await asking.close()
 
 
+class Asked(msgspec.Struct, tag_field="type", tag="asked"):
+    n: int = 0
+    parts: list["Part"] = []
+
+
+class Told(msgspec.Struct, tag_field="type", tag="told"):
+    n: int = 0
+
+
+class Part(msgspec.Struct):
+    type: int = 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b'{"type": "asked", "n": 1}', None),
+        # Only an instance of another release may know these.
+        (b'{"type": "asked-otherwise"}', "UNAVAILABLE"),
+        (b'{"n": 1, "type": "asked-otherwise"}', "UNAVAILABLE"),
+        # These nobody knows, whatever their errors say and wherever they stand.
+        (b'{"type": "asked", "n": "one"}', "VALIDATION_ERROR"),
+        (b'{"type": "asked", "parts": [{"type": "asked-otherwise"}]}', "VALIDATION_ERROR"),
+        (b'{"type": 1}', "VALIDATION_ERROR"),
+        (b'{"n": 1}', "VALIDATION_ERROR"),
+        (b'"asked-otherwise"', "VALIDATION_ERROR"),
+        (b'{"type": "asked-otherwise"', "VALIDATION_ERROR"),
+    ],
+)
+async def test_only_a_request_of_an_unknown_type_is_left_to_another_release(
+    nats_url: str, request_: bytes, code: str | None
+) -> None:
+    asking, serving = await Bus.connect(nats_url, name="asking"), await Bus.connect(nats_url, name="serving")
+    try:
+
+        async def answer(asked: Asked | Told) -> int:
+            return asked.n
+
+        await rpc.serve(serving, "q.asked", Asked | Told, {Asked: answer, Told: answer}, queue="store")
+        message = await asking.request("q.asked", request_, timeout_s=30)
+        reply = msgspec.json.decode(message.data, type=Reply)
+        assert code == (None if reply.problem is None else reply.problem.code)
+    finally:
+        await serving.close()
+        await asking.close()
+
+
 async def test_a_request_waits_for_a_service_that_restarts(nats_url: str) -> None:
     asking, serving = await Bus.connect(nats_url, name="asking"), await Bus.connect(nats_url, name="serving")
     subject = f"q.{ids.commit_id()}"
