@@ -35,6 +35,9 @@ OPEN_ITEMS_MAX = 1_000
 # What a step may make of values that nest as deep as they may when they come from outside; an event, a snapshot and
 # the args of a called flow put some levels of their own around it.
 OUTPUT_NESTING_MAX = 256
+# Of one arg of a module with effects. Who keeps a value puts it out again, some levels deeper: that must not fail once
+# the value is kept.
+ARG_NESTING_MAX = OUTPUT_NESTING_MAX - 8
 
 # How long a step waits for KV entries that nobody answers for, before they are asked for again.
 ASK_AGAIN_MIN = timedelta(seconds=3)
@@ -144,7 +147,10 @@ def passes_filters(step: Step, scope: Scope) -> bool | Failed | NeedsValue:
 
 
 def evaluate_args(step: Step, scope: Scope) -> dict[str, Any] | Failed | NeedsValue:
-    """Return the step's arguments with their expressions evaluated, or what to read first."""
+    """Return the step's arguments with their expressions evaluated, or what to read first.
+
+    What a module with effects could not put out again is refused before it does anything.
+    """
     if step.args is None:
         return {}
     try:
@@ -153,7 +159,15 @@ def evaluate_args(step: Step, scope: Scope) -> dict[str, Any] | Failed | NeedsVa
         return Failed(str(error), "EXPRESSION_ERROR", final=True)
     except NeedsValue as needed:
         return needed
+    deep = None if step.pure or step.isolated else _deep_arg(args)
+    if deep is not None:
+        too_deep = f"{step.layer.app_id}: arg {deep}: nests more than {ARG_NESTING_MAX} deep"
+        return Failed(too_deep, "MODULE_ERROR", final=True)
     return args
+
+
+def _deep_arg(args: dict[str, Any]) -> str | None:
+    return next((name for name, value in args.items() if nests_too_deep(value, ARG_NESTING_MAX)), None)
 
 
 def evaluate(parts: Limits, step: Step, args: dict[str, Any], call: Call) -> Outcome:

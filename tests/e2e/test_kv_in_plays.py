@@ -186,6 +186,26 @@ async def test_17_7_kv_set_keeps_scalars_as_text(api: Api, value: Json, kept: Js
     assert (entry["key"], entry["value"]) == ("kept", kept)
 
 
+async def test_17_7_kv_set_keeps_nothing_that_is_too_deep_for_its_output(api: Api) -> None:
+    def around(value: Json, levels: int) -> Json:
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    flow = await api.create_flow(
+        "Deep",
+        step("var", "more", values={"deep": around("{{ $prev.args.deep }}", 80)}),
+        {**step("kv-set", key="kept", value=around("{{ $prev.more.deep }}", 85)), "index": 1},
+    )
+    shallow = await api.run(flow["id"], {"deep": around(1, 80)}, wait=60)
+    assert shallow["state"] == "DONE"
+    play = await api.run(flow["id"], {"deep": around(2, 90)}, wait=60)
+    assert play["state"] == "FAIL"
+    assert play["error"] == "kv-set: arg value: nests more than 248 deep"
+    (entry,) = (await api.get(f"/api/kv?scope=flow&scopeKey={flow['id']}"))["data"]
+    assert entry["value"] == around(1, 245)
+
+
 async def test_17_7_a_counter_is_written_with_add(api: Api) -> None:
     flow = await api.create_flow(
         "Counter",

@@ -239,6 +239,25 @@ def test_a_filter_that_cannot_be_evaluated_fails_the_step_for_good() -> None:
     assert (outcome.code, outcome.final) == ("EXPRESSION_ERROR", True)
 
 
+def test_an_arg_that_could_not_be_put_out_again_is_refused_before_the_module_runs() -> None:
+    scene = a_scene(app_id="act", args={"value": "{{ $prev.args.n }}", "other": 1})
+    step = scene.plan.steps["a"]
+    assert not step.pure
+    scene.play.prev["args"] = {"n": nested(steps.ARG_NESTING_MAX)}
+    assert isinstance(steps.evaluate_args(step, scope(scene)), dict)
+    scene.play.prev["args"] = {"n": nested(steps.ARG_NESTING_MAX + 1)}
+    outcome = steps.evaluate_args(step, scope(scene))
+    assert isinstance(outcome, steps.Failed)
+    assert outcome.error == f"act: arg value: nests more than {steps.ARG_NESTING_MAX} deep"
+    assert outcome.final
+
+
+def test_an_arg_of_a_pure_module_may_be_as_deep_as_it_likes() -> None:
+    scene = a_scene(args={"value": "{{ $prev.args.n }}"})
+    scene.play.prev["args"] = {"n": nested(steps.OUTPUT_NESTING_MAX)}
+    assert isinstance(steps.evaluate_args(scene.plan.steps["a"], scope(scene)), dict)
+
+
 def test_args_see_what_the_play_was_started_with() -> None:
     scene = a_scene(args={"value": "{{ $prev.args.n }}"})
     scene.play.prev["args"] = {"n": 3}
