@@ -70,6 +70,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "headrace.play.layer.failed.v1": play.LayerFailed,
     "headrace.play.layer.iterating.v1": play.LayerIterating,
     "headrace.play.item.ended.v1": play.ItemEnded,
+    "headrace.play.layer.collected.v1": play.LayerCollected,
     "headrace.play.completed.v1": play.PlayCompleted,
     "headrace.play.failed.v1": play.PlayFailed,
     "headrace.play.snapshot.v1": play.PlaySnapshot,

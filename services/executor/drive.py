@@ -8,7 +8,6 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -30,7 +29,7 @@ from services.executor.play import Play
 from services.executor.play_levels import awaited
 from services.executor.play_order import NOTHING_FOLLOWS, Todo, advance
 from services.executor.readings import Need
-from services.executor.reuse import lost_source, missing, taken_over
+from services.executor.reuse import missing, size_of, taken_over
 
 PARK_ABOVE_S = 2.0
 LINGER_S = 0.5
@@ -191,12 +190,6 @@ class Drive:
         steps = missing(play, self._plan)
         if not steps:
             return True
-        gathers = lost_source(self._plan, play.replay.from_ref)
-        if gathers is not None:
-            self._lose(
-                now, f"step {gathers} gathers from a loop before {play.replay.from_ref}: replay the loop"
-            )
-            return True
         try:
             source = await history.load_source(self._parts.bus, self._parts.payloads, self.key, play.replay)
         except (NotFound, PayloadLost) as error:
@@ -207,12 +200,12 @@ class Drive:
             if not events:
                 self._lose(now, f"play {play.replay.play_id} holds no end of step {step.ref} to take over")
                 return True
-            size = len(msgspec.json.encode(source.layers[step.ref].out))
-            for event in events[:-1]:
-                self.journal.record(event)
-            self.journal.record(events[-1], size)
-            if self.journal.is_due() and not await self.journal.commit():
-                return False
+            for event in events:
+                self.journal.record(event, size_of(event))
+                # A decision stays with the end that follows it.
+                decided = isinstance(event, m.ApprovalDecided)
+                if not decided and self.journal.is_due() and not await self.journal.commit():
+                    return False
         return True
 
     def _lose(self, now: datetime, error: str) -> None:

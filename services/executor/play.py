@@ -156,6 +156,8 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
             play.resumes = 0
         case m.ItemEnded():
             play_levels.item_ended(play, event)
+        case m.LayerCollected():
+            level_of(play, event.iteration).collected[event.key] = event.items
         case m.PlayCompleted():
             play.status, play.out = event.state, event.out
         case m.PlayFailed():
@@ -288,6 +290,7 @@ def _begun_anew(play: Play, event: m.PlayRetried | m.RetryDeferred) -> None:
     play.cancelled_by = play.hold = play.held_at = None
     play.out = play.error = play.error_code = play.failed_ref = None
     play.resumes = play.cursor = 0
+    play_levels.forget_collected(play, frozenset(event.refs))
     for ref in event.refs:
         play.failures.pop(ref, None)
         play.counts.pop(ref, None)

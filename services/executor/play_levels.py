@@ -263,6 +263,13 @@ def item_ended(play: Level, event: m.ItemEnded) -> None:
         _end_batch(loop)
 
 
+def forget_collected(level: Level, refs: frozenset[str]) -> None:
+    """Forget what loops gathered from these steps: a loop that begins anew may not come to it again."""
+    level.collected = {
+        key: values for key, values in level.collected.items() if key.partition(".")[0] not in refs
+    }
+
+
 def _keep_failures(level: Level, item: Level) -> None:
     failed = {(ref, run.iteration): run for ref, run in item.layers.items() if run.state == "FAIL"}
     # What is seen of a loop that closed in the item stands among its steps as well.

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from libs.common.messages import play as m
 from services.executor.plan import Plan, Step
 from services.executor.play import LayerRun, Play
@@ -15,45 +17,48 @@ def missing(play: Play, plan: Plan) -> list[Step]:
         return []
     first = first_group(plan, play.replay.from_ref)
     steps = [step for group in plan.groups[:first] for step in group]
+    if any(_runs_here(play.layers.get(step.ref)) for step in steps):
+        # It began under a release that takes over less: a loop is run again from which an aggregator gathers.
+        return []
     return [step for step in steps if (run := play.layers.get(step.ref)) is None or not run.ended]
 
 
+def _runs_here(run: LayerRun | None) -> bool:
+    return run is not None and run.state != "NEW" and not run.reused
+
+
 def first_group(plan: Plan, from_ref: str) -> int:
-    """Return the group with which a replay begins: that of the step, or of the loop around it.
-
-    Where its group gathers from a loop, the replay begins with that: what its items left is not taken over.
-    """
+    """Return the group with which a replay begins: that of the step, or of the loop around it."""
     step = plan.steps[from_ref]
-    loops = step.place.loops[:1] or tuple(
-        source.place.loops[0] for each in plan.groups[step.group] for source in _gathered(plan, each)
-    )
-    return min((plan.steps[loop].group for loop in loops), default=step.group)
-
-
-def lost_source(plan: Plan, from_ref: str) -> str | None:
-    """Return the step that would gather from a loop whose items are not taken over, None when there is none."""
-    first = first_group(plan, from_ref)
-    for step in plan.steps.values():
-        if step.group >= first and any(source.group < first for source in _gathered(plan, step)):
-            return step.ref
-    return None
-
-
-def _gathered(plan: Plan, step: Step) -> list[Step]:
-    """Return the steps of loops that a step gathers from."""
-    sources = (plan.steps.get(source.partition(".")[0]) for source in step.place.sources)
-    return [source for source in sources if source is not None and source.place.loops]
+    return min((plan.steps[loop].group for loop in step.place.loops), default=step.group)
 
 
 def taken_over(source: Play, step: Step, at: datetime) -> Iterator[m.PlayEvent]:
-    """Return the events that give a step the end it had in the source; none when it had none."""
+    """Return the events that give a step the end it had in the source; none when it had none.
+
+    Those of an iterator also tell what its loop gathered for aggregators.
+    """
     run = source.layers.get(step.ref)
     if run is None or not run.ended:
         return
     about: dict[str, Any] = {"at": at, "ref": step.ref, "layer_id": step.layer.id, "order": step.order}
+    for key in step.place.collects:
+        if key in source.collected:
+            yield m.LayerCollected(**about, key=key, items=source.collected[key])
     if run.approval is not None:
         yield _decided(run.approval, about)
     yield _ended(run, about, at if run.started_at is not None else None)
+
+
+def size_of(event: m.PlayEvent) -> int:
+    """Return how many bytes of JSON the values of such an event have."""
+    match event:
+        case m.LayerCompleted():
+            return len(msgspec.json.encode(event.out))
+        case m.LayerCollected():
+            return len(msgspec.json.encode(event.items))
+        case _:
+            return 0
 
 
 def _decided(approval: dict[str, Any], about: dict[str, Any]) -> m.ApprovalDecided:

@@ -173,4 +173,5 @@ def play_layer_events() -> list[msgspec.Struct]:
             collects=("pay", "pay.amount"),
         ),
         play.ItemEnded(at=later(0.9), **{**step, "iteration": (7, 1)}, failed=True),
+        play.LayerCollected(at=later(0.01), **step, key="pay.amount", items=[12, {"n": 2}, "three"]),
     ]

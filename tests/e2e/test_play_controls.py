@@ -164,7 +164,7 @@ async def test_section_8_only_failed_plays_can_be_retried(api: Api) -> None:
     [
         ("one", set()),
         ("two", set()),
-        ("all", set()),
+        ("all", {"each", "one", "two"}),
         ("end", {"each", "one", "two", "all"}),
     ],
 )
@@ -179,6 +179,32 @@ async def test_section_8_a_replay_begins_after_a_loop_or_with_it(
     assert (again["state"], again["out"]) == ("DONE", source["out"])
     layers = await api.get(f"/api/plays/{again['id']}/layers")
     assert {layer["ref"] for layer in layers if layer["reused"]} == reused
+
+
+async def test_section_8_a_replay_gathers_from_a_loop_that_it_takes_over(api: Api) -> None:
+    big = "{{ repeat $prev.each.item 120000 }}"
+    flow = await api.create_flow(
+        "Gathered later",
+        LOOPED[0],
+        {
+            "ref": "one",
+            "appId": "var",
+            "args": {"values": {"n": "{{ $prev.each.item }}", "x": big}},
+            "index": 1,
+        },
+        {"ref": "all", "appId": "aggregator", "args": {"sourceRef": "one", "field": "n"}, "index": 2},
+        {"ref": "gate", "appId": "var", "args": {"values": {}}, "index": 3},
+        {"ref": "later", "appId": "aggregator", "args": {"sourceRef": ["one", "each"]}, "index": 4},
+    )
+    source = await api.run(flow["id"], {"items": ["a", "b", "c"]}, wait=60)
+    assert (source["state"], source["out"]["count"]) == ("DONE", 6)
+    # Of a replay as well.
+    play = source["playId"]
+    for _ in range(2):
+        answer = await api.post(f"/api/plays/{play}/replay", {"fromRef": "gate"}, status=201)
+        again = await api.wait_for(answer["playId"])
+        assert (again["state"], again["out"]) == ("DONE", source["out"])
+        play = again["id"]
 
 
 async def test_section_8_a_replay_takes_over_nothing_of_a_loop_that_was_broken_off(api: Api) -> None:

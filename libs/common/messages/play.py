@@ -330,6 +330,13 @@ class ItemEnded(LayerEvent, frozen=True, kw_only=True):
     failed: bool = False
 
 
+class LayerCollected(LayerEvent, frozen=True, kw_only=True):
+    """A replay took over what the loop of this iterator gathered: `items`, under a `key` that it `collects`."""
+
+    key: str
+    items: list[Any] = []
+
+
 class PlayCompleted(Event, frozen=True, kw_only=True):
     """The play ended without an unhandled failure; `state` is DONE, SKIP or FILTERED."""
 
@@ -386,6 +393,7 @@ PlayEvent = (
     | LayerFailed
     | LayerIterating
     | ItemEnded
+    | LayerCollected
     | PlayCompleted
     | PlayFailed
     | PlaySnapshot

@@ -392,5 +392,6 @@ _FOLDS: dict[type, Callable[[PlayFold, Any], None]] = {
     m.LayerFailed: _of_layer(layers.failed),
     m.LayerIterating: _of_layer(layers.iterating),
     m.ItemEnded: _nothing,
+    m.LayerCollected: _nothing,
 }
 _KNOWN = frozenset(_FOLDS)

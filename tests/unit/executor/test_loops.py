@@ -241,6 +241,17 @@ def test_the_body_of_an_iterator_that_is_filtered_is_skipped_for_it_has_no_items
     assert (scene.play.layers["b"].state, scene.play.layers["c"].state) == ("SKIP", "SKIP")
 
 
+def test_what_a_loop_has_gathered_is_forgotten_when_a_retry_begins_it_anew() -> None:
+    scene = opened(given(a_loop()).started(), "x", "y", batch_size=2)
+    scene.ended("b", steps.Done({"n": 1}, 7), at=(0,)).ended("b", FAILED, at=(1,)).settled()
+    assert scene.play.status == "FAIL"
+    assert collected_at(scene.play, (), ("b",)) == [{"n": 1}]
+    scene.retry("again", sequence=800)
+    # Its filters may not let it run this time.
+    scene.ended("it", steps.Skipped()).settled()
+    assert collected_at(scene.play, (), ("b",)) == []
+
+
 def test_a_handler_in_the_body_runs_once_when_the_loop_did_not_begin() -> None:
     looks = ({"leftValue": "{{ $prev.it.state }}", "operator": "eq", "rightValue": "FAIL"},)
     plan = a_plan(an_iterator(), a_layer("b", index=2), a_layer("h", index=3, filters=looks))
