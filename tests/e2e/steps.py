@@ -26,5 +26,5 @@ def broken(ref: str = "bad", index: int = 0, **fields: Json) -> Json:
 async def layers_of(api: Api, *steps: Json, args: Json = None) -> dict[str, Json]:
     """Run these steps as a flow and return its layers by ref."""
     flow = await api.create_flow("Stated", *steps)
-    play = await api.run(flow["id"], args, wait=20)
+    play = await api.run(flow["id"], args, wait=60)
     return await api.layers_of(play["playId"])

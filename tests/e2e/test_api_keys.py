@@ -160,7 +160,7 @@ async def test_the_socket_takes_a_key_as_header_or_parameter(shared_system: Runn
                 session.ws_connect(f"/api/ws?flowId={flow['id']}", headers=headers) as two,
             ):
                 play = await api.run(flow["id"])
-                frames = await asyncio.gather(one.receive_json(timeout=10), two.receive_json(timeout=10))
+                frames = await asyncio.gather(one.receive_json(timeout=60), two.receive_json(timeout=60))
     assert [frame["playId"] for frame in frames] == [play["playId"]] * 2
 
 

@@ -11,6 +11,8 @@ from tests.e2e.steps import broken, note
 from tests.waiting import eventually
 
 SLOW_S = 8.0
+# What the first attempt has to use up, and the second has to do with: on a busy machine, too.
+TIME_FOR_BOTH_S = 6
 NEVER = {"leftValue": 1, "operator": "eq", "rightValue": 2}
 
 
@@ -51,20 +53,24 @@ async def test_10_an_index_group_begins_when_the_slowest_of_the_one_before_has_e
     api: Api, origin: Origin
 ) -> None:
     first = [call(origin, f"/hang/1/{n}", f"f{n}", timeout=1, onError="continue") for n in range(2)]
-    await ended(api, *first, call(origin, "/echo", "late", 5), pause("slow", 1_200))
-    came = {each.path: each.at_s for each in origin.calls}
-    assert came["/echo"] - came["/hang/1/0"] >= 1.15
+    play, _ = await ended(api, *first, call(origin, "/echo", "late", 5), pause("slow", 1_200))
+    async with api.socket(f"?flowId={play['flowId']}&since=0") as frames:
+        told = await frames.until("play:completed", play_id=play["id"])
+    order = [(frame["type"], frame.get("ref")) for frame in told]
+    ends = ("failed", "f0"), ("failed", "f1"), ("completed", "slow")
+    last_end = max(order.index((f"play:layer:{end}", ref)) for end, ref in ends)
+    assert last_end < order.index(("play:layer:started", "late"))
 
 
 # ── 10: timeouts ────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_10_a_timeout_is_for_one_attempt_and_is_tried_again(api: Api, origin: Origin) -> None:
-    step = call(origin, "/hang/1/x", timeout=1, retry={"count": 1})
+    step = call(origin, "/hang/1/x", timeout=TIME_FOR_BOTH_S, retry={"count": 1})
     play, layers = await ended(api, step)
     assert (play["state"], layers["a"]["attempts"]) == ("DONE", 2)
     first, second = origin.of("/hang/1/x")
-    assert second.at_s - first.at_s >= 0.95
+    assert second.at_s - first.at_s >= TIME_FOR_BOTH_S / 2
     assert first.key == second.key == f"{play['id']}:a"
 
 
@@ -85,8 +91,8 @@ async def test_10_a_pause_is_no_attempt_and_has_no_timeout(api: Api) -> None:
 
 
 async def test_10_the_timeout_of_a_flow_counts_all_its_steps(api: Api) -> None:
-    steps = [pause(f"p{n}", 400, n) for n in range(5)]
-    play, layers = await ended(api, *steps, execution={"timeout": 1})
+    steps = [pause("p0", 20), *(pause(f"p{n}", 2_000, n) for n in range(1, 5))]
+    play, layers = await ended(api, *steps, execution={"timeout": 6})
     assert (play["state"], play["errorCode"]) == ("FAIL", "TIMEOUT")
     assert layers["p0"]["state"] == "DONE"
     assert layers["p4"]["state"] == "SKIP"
@@ -170,7 +176,7 @@ async def test_10_retries_are_told_as_one_start_and_one_failure(api: Api, origin
 
 async def test_10_args_are_the_same_in_every_attempt(api: Api, origin: Origin) -> None:
     body = {"id": "{{ $rand.uuid }}", "now": "{{ $now }}"}
-    step = call(origin, "/hang/1/x", args={"body": body}, timeout=1, retry={"count": 1})
+    step = call(origin, "/hang/1/x", args={"body": body}, timeout=TIME_FOR_BOTH_S, retry={"count": 1})
     seen = call(origin, "/echo", "b", 1, args={"body": "{{ $rand.uuid }}"})
     _, layers = await ended(api, step, seen)
     assert layers["a"]["out"]["body"]["body"] != layers["b"]["out"]["body"]["body"]

@@ -162,8 +162,8 @@ async def test_10_plays_above_the_limit_are_deferred_and_start_in_order(api: Api
     flow = await api.create_flow("One at a time", PAUSE, execution={"maxConcurrent": 1})
     first = await api.run(flow["id"])
     await api.wait_for(first["playId"], "RUN", "WAIT")
-    second = await api.run(flow["id"], wait=5)
-    third = await api.run(flow["id"], wait=5)
+    second = await api.run(flow["id"], wait=60)
+    third = await api.run(flow["id"], wait=60)
     assert (second["state"], third["state"]) in {("DEFERRED", "DEFERRED"), ("DONE", "DEFERRED")}
     waiting = await api.get(f"/api/plays/{third['playId']}")
     assert waiting["state"] != "DEFERRED" or waiting["startedAt"] is None
@@ -176,7 +176,7 @@ async def test_10_a_deferred_play_can_be_cancelled(api: Api) -> None:
     flow = await api.create_flow("Blocked", FAR, execution={"maxConcurrent": 1})
     holder = await api.run(flow["id"])
     await api.wait_for(holder["playId"], "WAIT")
-    waiting = await api.run(flow["id"], wait=5)
+    waiting = await api.run(flow["id"], wait=60)
     assert waiting["state"] == "DEFERRED"
     await api.delete(f"/api/plays/{waiting['playId']}")
     play = await api.wait_for(waiting["playId"], "FAIL")
@@ -189,7 +189,7 @@ async def test_10_a_raised_limit_lets_in_who_waits(api: Api) -> None:
     flow = await api.create_flow("Widened", FAR, execution={"maxConcurrent": 1})
     holder = await api.run(flow["id"])
     await api.wait_for(holder["playId"], "WAIT")
-    waiting = await api.run(flow["id"], wait=5)
+    waiting = await api.run(flow["id"], wait=60)
     await api.put(f"/api/flows/{flow['id']}", {"execution": {"maxConcurrent": 3}})
     next_one = await api.run(flow["id"])
     plays = [holder["playId"], waiting["playId"], next_one["playId"]]

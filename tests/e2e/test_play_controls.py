@@ -134,7 +134,7 @@ async def test_section_8_a_loop_that_a_retry_reaches_at_last_is_shown_by_its_ite
     flow = await api.create_flow("Reached at last", first, *later)
     entry = {"key": "ok", "scope": "flow", "scopeKey": flow["id"]}
     await api.post("/api/kv", {**entry, "value": 0}, status=201)
-    play = (await api.run(flow["id"], {"items": [1, 2]}, wait=20))["playId"]
+    play = (await api.run(flow["id"], {"items": [1, 2]}, wait=60))["playId"]
     assert (await api.layers_of(play))["two"]["state"] == "SKIP"
     await api.post("/api/kv", {**entry, "value": 1})
     await api.post(f"/api/plays/{play}/retry")
@@ -172,7 +172,7 @@ async def test_section_8_a_replay_begins_after_a_loop_or_with_it(
     api: Api, from_ref: str, reused: set[str]
 ) -> None:
     flow = await api.create_flow(f"Looped and replayed from {from_ref}", *LOOPED)
-    source = await api.run(flow["id"], {"items": [1, 2, 3]}, wait=20)
+    source = await api.run(flow["id"], {"items": [1, 2, 3]}, wait=60)
     assert source["out"] == {"x": [2, 3, 4], "y": 3}
     path = f"/api/plays/{source['playId']}/replay"
     again = await api.wait_for((await api.post(path, {"fromRef": from_ref}, status=201))["playId"])
@@ -210,7 +210,7 @@ async def test_section_8_a_replay_gathers_from_a_loop_that_it_takes_over(api: Ap
 async def test_section_8_a_replay_takes_over_nothing_of_a_loop_that_was_broken_off(api: Api) -> None:
     gate = {**LOOPED[1], "needsApproval": True}
     flow = await api.create_flow("Broken off", LOOPED[0], gate, *LOOPED[2:])
-    source = await api.run(flow["id"], {"items": [1, 2]}, wait=20)
+    source = await api.run(flow["id"], {"items": [1, 2]}, wait=60)
     await api.delete(f"/api/plays/{source['playId']}")
     path = f"/api/plays/{source['playId']}/replay"
     assert await api.refused("POST", path, {"fromRef": "end"}) == (409, "CONFLICT")

@@ -51,7 +51,7 @@ def test_tools_find_the_bus_and_the_database(own_system: RunningSystem) -> None:
 
 def test_a_second_up_on_the_same_home_is_refused(own_system: RunningSystem) -> None:
     second = RunningSystem(own_system.home)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(120) == 1
     assert "already runs" in second.said()
     assert second.stop() == 1
 
@@ -96,6 +96,6 @@ def test_a_port_that_is_taken_is_refused_with_a_sentence(tmp_path: Path) -> None
         other.listen()
         port = other.getsockname()[1]
         refused = RunningSystem(tmp_path, environ={"HEADRACE_PORT": str(port)})
-        assert refused.process.wait(30) == 1
+        assert refused.process.wait(120) == 1
         assert refused.stop() == 1
     assert f"port {port} is taken" in refused.said()
