@@ -139,6 +139,8 @@ class Drive:
             if self._news or self._effects.tasks:
                 await self._take_in()
             now = self._now()
+            if self._owes_a_start() and not await self._commit():
+                continue
             if journal.play.replay is not None and not await self._reuse(now):
                 continue
             # A take-over may have ended the play by itself: then nothing follows.
@@ -173,6 +175,11 @@ class Drive:
         if await self._duties.perform(self.play, self._plan):
             self._linger_until = self._now() + timedelta(seconds=LINGER_S)
         return True
+
+    def _owes_a_start(self) -> bool:
+        # Whoever is named in the log is there to be looked at, even when the next thing that follows gives it up.
+        play = self.play
+        return bool(play.children) and not play.ended and self._duties.owes_a_start(play)
 
     async def _record(self, events: list[m.PlayEvent]) -> bool:
         """Record what follows by itself; False when the log had moved and the rest has to be decided again."""

@@ -42,6 +42,13 @@ class Duties:
                 started = started or isinstance(duty, d.StartChild)
         return started
 
+    def owes_a_start(self, play: Play) -> bool:
+        """Tell whether a play that a step waits for was not started here yet."""
+        return any(
+            child.state is None and not child.abandoned and f"start-{child_id}" not in self._done
+            for child_id, child in play.children.items()
+        )
+
     async def _do(self, duty: d.Duty, play: Play) -> None:
         match duty:
             case d.StartChild():

@@ -64,6 +64,16 @@ async def test_17_1_a_child_out_of_time_fails_the_step_and_is_cancelled(api: Api
     assert play["error"] == "CANCELLED"
 
 
+async def test_17_1_a_child_that_has_no_time_at_all_can_be_looked_at(api: Api) -> None:
+    child = await api.create_flow("Child without time", FAR)
+    parent = await api.create_flow("Parent without patience", calling(child["id"], timeout=1e-6))
+    ended = await api.run(parent["id"], wait=60)
+    step = (await api.layers_of(ended["playId"]))["call"]
+    assert (step["state"], step["errorCode"], step["out"]["state"]) == ("FAIL", "TIMEOUT", "RUN")
+    play = await api.wait_for(step["out"]["playId"])
+    assert (play["parentPlayId"], play["errorCode"]) == (ended["playId"], "CANCELLED")
+
+
 async def test_17_1_a_cancel_reaches_the_children_and_theirs(api: Api) -> None:
     leaf = await api.create_flow("Leaf", FAR)
     branch = await api.create_flow("Branch", calling(leaf["id"]))

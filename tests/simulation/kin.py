@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from libs.common.codec import Commit
 from libs.common.messages import play as m
 from services.executor.drive import LINGER_S, PARK_ABOVE_S
 from services.executor.play import Play, evolve
@@ -89,32 +88,22 @@ class Kin:
             allowed = 1 + sum(name == ref for name, _ in parent.retries)
             if started > allowed:
                 raise Violated(f"I6: {allowed} attempts of step {ref} of {play_id} started {started} plays")
-        waited: dict[str, tuple[str, Commit]] = {}
+        waited: dict[str, str] = {}
         heard: dict[str, m.ChildReturned] = {}
         for commit in parent.commits:
             for event in commit.events:
                 match event:
                     case m.LayerWaiting(child=m.ChildPlay() as child):
                         self.calls += 1
-                        waited[event.ref] = child.play_id, commit
+                        waited[event.ref] = child.play_id
                     case m.ChildReturned():
                         self._result(play_id, event)
                         heard[event.child_play_id] = event
                     case m.LayerCompleted() | m.LayerFailed() | m.LayerRetrying() if event.ref in waited:
-                        child_id, since = waited.pop(event.ref)
-                        # What is given up in the commit that says who is waited for was never to be started.
-                        given_up = since is commit and child_id not in heard
-                        if not given_up and not self._called_off(parent, since, commit, child_id):
-                            self._over(parent, event, child_id, heard)
+                        child_id = waited.pop(event.ref)
+                        self._over(parent, event, child_id, heard)
         if waited:
             raise Violated(f"I1: steps {sorted(waited)} of {play_id} wait for plays although it has ended")
-
-    def _called_off(self, parent: Truth, since: Commit, commit: Commit, child_id: str) -> bool:
-        """Tell whether the very next commit gave a child up before it was started: a start that comes is cancelled."""
-        child = self.plays.get(child_id)
-        told = {verb for verb, _, _ in child.commands.values()} if child is not None else set()
-        commits = parent.commits
-        return commits.index(commit) == commits.index(since) + 1 and told == {"cancel"}
 
     def _result(self, play_id: str, event: m.ChildReturned) -> None:
         child = self._child(play_id, event.child_play_id).play

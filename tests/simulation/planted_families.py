@@ -104,9 +104,15 @@ async def _start_any(self: Plays, key: PlayKey, command: m.StartPlay, *, correla
     await self.send(key, "start", command, id=ids.commit_id(), correlation_id=correlation_id)
 
 
+# Each look at the clock takes a little of the time; a slow machine may take as long without one.
+LOOKS_OF_A_MOMENT = 16
+
+
 def _lingers_asked_twice(self: Drive) -> datetime | None:
     """Whether a driver lingers is asked again a moment later: when it is over just then, the play is not parked."""
     lingers = _lingers(self)
+    for _ in range(LOOKS_OF_A_MOMENT):
+        self._now()
     if lingers is not None and _lingers(self) is None:
         return datetime.max.replace(tzinfo=UTC)
     return lingers
