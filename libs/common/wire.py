@@ -5,6 +5,7 @@ Of the whole project only this module and `connection` know nats-py.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import PING_PROTO, Client
@@ -90,6 +91,12 @@ class DirectClient(Client):  # type: ignore[misc,unused-ignore]
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         handler(Message(subject.decode(), reply.decode(), data, headers))
+
+    async def _connect_to_server(self, server: Any) -> None:
+        # The library forgets the connection of an attempt that failed half-way, and leaves it open.
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call,unused-ignore]
+        await super()._connect_to_server(server)
 
     async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
         # The library writes a ping ahead of the commands that wait to be written: its answer confirmed none of them.

@@ -12,7 +12,8 @@ from libs.common.bus import Bus, Message
 from libs.common.errors import NobodyListens, Unanswered
 from libs.common.messages.query import Reply
 from libs.common.messages.readiness import GetReadiness, Readiness
-from tests.waiting import eventually
+from tests.fixtures.nats import NatsServer
+from tests.waiting import WITHIN_S, eventually
 
 SERVERS = 20
 # Short, for it passes once; on a machine on which it passes again and again there are tries enough.
@@ -162,3 +163,26 @@ async def test_a_read_of_the_log_that_is_lost_is_tried_again(
 
     assert stored is not None
     assert (stored.subject, stored.sequence, stored.data) == ("evt.x", 3, b"one")
+
+
+async def test_a_connection_to_a_server_that_says_nothing_is_closed_before_the_next(
+    nats_server_process: NatsServer,
+) -> None:
+    bus = await Bus.connect(nats_server_process.url, name="test")
+    nats_server_process.stop(hard=True)
+    left = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_024):
+            pass
+        writer.close()
+        left.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", nats_server_process.port)
+    async with asyncio.timeout(WITHIN_S):
+        await left.wait()
+    server.close()
+    nats_server_process.start()
+    await eventually(lambda: bus.connected)
+    assert await bus.api("STREAM.NAMES")
+    await bus.close()
