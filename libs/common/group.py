@@ -135,6 +135,10 @@ class GroupCommit:
         except (HeadraceError, OSError, msgspec.DecodeError) as error:
             log.warning("batch_unknown", messages=len(entries), reason=str(error))
             return None
+        except Exception:
+            # One append that cannot even be sent must not leave the others waiting: alone it hears of it itself.
+            log.exception("batch_crashed", messages=len(entries))
+            return None
         if ack.error is not None or ack.count != len(entries):
             log.debug("batch_refused", messages=len(entries), error=ack.error and ack.error.description)
             return None

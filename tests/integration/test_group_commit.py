@@ -96,3 +96,16 @@ async def test_a_batch_is_republished_like_single_commits(bus: Bus) -> None:
 
     await eventually(all_seen)
     assert len(set(seen)) == len(seen) == MANY
+
+
+async def test_an_append_that_cannot_be_sent_fails_alone(bus: Bus) -> None:
+    async def one(number: int) -> Appended:
+        name = "\ud800" if number == MANY // 2 else "sent"
+        return await bus.append(
+            _key(number).event("DONE"), b"[]", id=f"commit{number}", headers={"Named": name}
+        )
+
+    outcomes = await asyncio.gather(*(one(number) for number in range(MANY)), return_exceptions=True)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert [type(outcome) for outcome in failed] == [UnicodeEncodeError]
+    assert len(await bus.load(plays_stream(0), "evt.play.0.>")) == MANY - 1
