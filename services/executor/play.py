@@ -163,6 +163,10 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
         case m.PlayFailed():
             play.status, play.error, play.error_code = "FAIL", event.error, event.error_code
             play.failed_ref = event.ref
+            # Of steps that have not ended: an executor was lost too often between them, or the history is.
+            for _, _, run in play_levels.runs(play):
+                if run.child:
+                    _leave_child(play, run)
         case m.PlaySnapshot():
             return
         case _:

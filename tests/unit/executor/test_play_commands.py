@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from libs.common.messages import play as m
 from services.executor.play_commands import ACK, LEAVE, RESUMES_WITHOUT_PROGRESS_MAX
+from services.executor.play_duties import duties
+from services.executor.play_outcomes import waiting
 from tests.builders import AT, a_layer, a_plan, a_start, an_approval
 from tests.spec import Scene, given, names
 
@@ -157,6 +159,19 @@ def test_a_play_that_loses_every_executor_between_its_steps_fails() -> None:
     received = scene.send(a_start(), id="start", sequence=1, delivery=9)
     assert names(received.events) == ["PlayResumed", "PlayFailed"]
     assert scene.play.status == "FAIL"
+
+
+def test_a_play_that_loses_every_executor_gives_up_whom_it_waits_for() -> None:
+    scene = a_scene().started()
+    step = scene.plan.steps["a"]
+    child = m.ChildPlay(play_id="c", flow_id="f", definition=1, flow_version=1, seed="s")
+    scene.commit((waiting(step, AT, "child", child=child),))
+    received = a_crash_loop(scene).send(a_start(), id="start", sequence=1, delivery=9)
+    assert names(received.events) == ["PlayResumed", "PlayFailed"]
+    assert list(duties(scene.play, scene.plan, play_id="p")) == ["cancel-c"]
+    scene.retry("again", sequence=20)
+    scene.send(m.ChildEnded(at=AT, child_play_id="c", state="FAIL"), id="ended-c")
+    assert scene.play.children == {}
 
 
 def test_progress_starts_the_count_anew() -> None:
