@@ -57,6 +57,16 @@ def hold(port: int, host: str = LOOPBACK) -> socket.socket:
     return held
 
 
+def hold_free(host: str = LOOPBACK) -> socket.socket:
+    """Keep any free port as `hold` does: two systems that start at once do not choose the same one."""
+    while True:
+        try:
+            return hold(free_port(host=host), host)
+        except PortTaken:
+            # Somebody was faster.
+            continue
+
+
 async def accepts(port: int, host: str = LOOPBACK) -> bool:
     """Tell whether something listens on the port."""
     return await _ask(host, port, b"") is not None

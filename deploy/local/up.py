@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,7 @@ class System:
     postgres_dsn: str = ""
     children: list[Child] = field(default_factory=list)
     ops_ports: dict[str, int] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -103,11 +105,13 @@ async def up(settings: Settings, when_ready: WhenReady) -> None:
     with home.locked():
         end_stale(home)
         rotate_logs(home)
-        port = settings.port or ports.free_port(host=settings.host)
-        with ports.hold(port, settings.host):
+        host = settings.host
+        with ports.hold(settings.port, host) if settings.port else ports.hold_free(host) as held:
+            port = held.getsockname()[1]
             mcp_port = int(settings.environ.get("HEADRACE_MCP_PORT") or settings.free_port(MCP_PORT_USUAL))
             system = System(settings, home, secrets.load(home, settings.environ), port, mcp_port)
-            await _run(system, when_ready)
+            with system.held:
+                await _run(system, when_ready)
 
 
 async def _run(system: System, when_ready: WhenReady) -> None:
@@ -211,7 +215,7 @@ async def _start_service(system: System, service: str) -> None:
 
 def _service(system: System, service: str, number: int) -> Spec:
     name = f"{service}-{number}"
-    ops_port = ports.free_port()
+    ops_port = system.held.enter_context(ports.hold_free(system.settings.host)).getsockname()[1]
     system.ops_ports[name] = ops_port
     shared = _shared(system, name) | {
         "HEADRACE_NATS_URL": system.nats_url,
@@ -240,7 +244,7 @@ def _shared(system: System, name: str) -> dict[str, str]:
         "HEADRACE_HOST": system.settings.host,
         "HEADRACE_PORT": str(system.port),
         "HEADRACE_MCP_PORT": str(system.mcp_port),
-        # `up` holds the port itself, and so any number of gateways can share it.
+        # `up` holds the ports itself: any number of gateways can share theirs, and nobody takes one meanwhile.
         "HEADRACE_REUSE_PORT": "1",
         "HEADRACE_DURABILITY": system.settings.durability,
     }

@@ -59,11 +59,14 @@ async def metrics(_request: web.Request) -> web.Response:
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def serve(health: Health, *, host: str, port: int) -> web.AppRunner:
-    """Open the operations port and return its runner, to be cleaned up at the end."""
+async def serve(health: Health, *, host: str, port: int, reuse_port: bool = False) -> web.AppRunner:
+    """Open the operations port and return its runner, to be cleaned up at the end.
+
+    With `reuse_port` another process of this user may hold the port for this one.
+    """
     app = web.Application()
     app.add_routes([*health.routes(), web.get("/metrics", metrics)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host, port, reuse_port=reuse_port or None).start()
     return runner

@@ -97,7 +97,7 @@ async def _serve(config: Config, make_app: MakeApp) -> bool:
     state = health.Health({"nats": nats_check})
     app = make_app(config, bus, state)
     state.checks.update(app.checks())
-    runner = await health.serve(state, host=config.host, port=config.ops_port)
+    runner = await health.serve(state, host=config.host, port=config.ops_port, reuse_port=config.reuse_port)
     try:
         await app.start()
         _settle_memory()

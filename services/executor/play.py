@@ -161,12 +161,7 @@ def evolve(play: Play, event: m.PlayEvent) -> None:  # noqa: C901, PLR0912, PLR0
         case m.PlayCompleted():
             play.status, play.out = event.state, event.out
         case m.PlayFailed():
-            play.status, play.error, play.error_code = "FAIL", event.error, event.error_code
-            play.failed_ref = event.ref
-            # Of steps that have not ended: an executor was lost too often between them, or the history is.
-            for _, _, run in play_levels.runs(play):
-                if run.child:
-                    _leave_child(play, run)
+            _failed(play, event)
         case m.PlaySnapshot():
             return
         case _:
@@ -220,6 +215,15 @@ def _retrying(play: Play, event: m.LayerRetrying) -> None:
     if run.child:
         _leave_child(play, run)
     play.resumes = 0
+
+
+def _failed(play: Play, event: m.PlayFailed) -> None:
+    play.status, play.error, play.error_code = "FAIL", event.error, event.error_code
+    play.failed_ref = event.ref
+    # Of steps that have not ended: an executor was lost too often between them, or the history is.
+    for _, _, run in play_levels.runs(play):
+        if run.child:
+            _leave_child(play, run)
 
 
 def run_of(play: Play, ref: str, iteration: Iteration) -> LayerRun | None:

@@ -184,6 +184,13 @@ def test_a_held_port_is_refused_to_a_second_system() -> None:
         ports.hold(port)
 
 
+def test_no_two_systems_hold_the_same_free_port() -> None:
+    with ports.hold_free() as one, ports.hold_free() as other:
+        held = {one.getsockname()[1], other.getsockname()[1]}
+        assert len(held) == 2
+        assert not any(map(ports.is_free, held))
+
+
 async def test_a_held_port_takes_no_connection_by_itself() -> None:
     port = ports.free_port()
     with ports.hold(port):
