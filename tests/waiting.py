@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 WITHIN_S = 60.0
+# Often at first, for most conditions are true at once; whoever waits long does not keep the machine busy with asking.
 POLL_S = 0.01
+POLL_S_MAX = 0.05
+POLL_FACTOR = 1.2
 
 
 async def eventually(
@@ -17,7 +20,7 @@ async def eventually(
 
     Fails when none comes in time; `otherwise` tells what there was instead.
     """
-    deadline_s = time.monotonic() + within_s
+    deadline_s, pause_s = time.monotonic() + within_s, POLL_S
     while True:
         value = condition()
         if inspect.isawaitable(value):
@@ -27,7 +30,8 @@ async def eventually(
         assert time.monotonic() < deadline_s, (
             f"not within {within_s:g} s: {condition.__qualname__} {otherwise()}"
         )
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * POLL_FACTOR, POLL_S_MAX)
 
 
 def until(condition: Callable[[], bool], within_s: float, otherwise: Callable[[], str]) -> None:

@@ -14,6 +14,7 @@ from libs.common.messages import play as m
 from libs.common.subjects import PlayKey, parse_play, plays_stream, shard_events
 from tests.e2e.api import Api
 from tests.fixtures.system import RunningSystem
+from tests.waiting import POLL_FACTOR, POLL_S_MAX
 
 RETRY_PAUSE_S = 0.02
 WITHIN_S = 180.0
@@ -120,7 +121,7 @@ async def told(api: Api, play_id: str, verb: str, body: Any = None) -> None:
 async def all_projected(api: Api, flow_id: str, count: int, *, state: str = "DONE") -> None:
     """Wait until the read model shows this many plays of the flow in a state."""
     deadline_s = time.monotonic() + WITHIN_S
-    seen = -1
+    seen, pause_s = -1, RETRY_PAUSE_S
     while seen != count:
         assert time.monotonic() < deadline_s, f"{seen} of {count} plays are {state}"
         try:
@@ -131,7 +132,8 @@ async def all_projected(api: Api, flow_id: str, count: int, *, state: str = "DON
             seen = answer.json["total"]
         else:
             assert answer is None or answer.status == 503, answer
-        await asyncio.sleep(RETRY_PAUSE_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * POLL_FACTOR, POLL_S_MAX)
 
 
 async def events_in_order(system: RunningSystem) -> list[tuple[PlayKey, Any]]:
