@@ -45,7 +45,7 @@ class Duties:
     def owes_a_start(self, play: Play) -> bool:
         """Tell whether a play that a step waits for was not started here yet."""
         return any(
-            child.state is None and not child.abandoned and f"start-{child_id}" not in self._done
+            child.state is None and not child.abandoned and d.start_id(child_id) not in self._done
             for child_id, child in play.children.items()
         )
 

@@ -220,7 +220,7 @@ def _retrying(play: Play, event: m.LayerRetrying) -> None:
 def _failed(play: Play, event: m.PlayFailed) -> None:
     play.status, play.error, play.error_code = "FAIL", event.error, event.error_code
     play.failed_ref = event.ref
-    # Of steps that have not ended: an executor was lost too often between them, or the history is.
+    # Of steps that have not ended: executors were lost between them too often, or a big value of the history is.
     for _, _, run in play_levels.runs(play):
         if run.child:
             _leave_child(play, run)

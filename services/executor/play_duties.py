@@ -94,7 +94,7 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
         if child.abandoned:
             due[f"cancel-{child_id}"] = CancelChild(child.start)
         elif child.state is None:
-            due[f"start-{child_id}"] = StartChild(child.start, child.args)
+            due[start_id(child_id)] = StartChild(child.start, child.args)
     if is_retry_in_line(play):
         due["line"] = LookInLine(play.lanes, play.retries)
     if not play.ended:
@@ -111,6 +111,11 @@ def duties(play: Play, plan: Plan | None, *, play_id: str) -> dict[str, Duty]:
             depth=play.depth + 1,
         )
     return due
+
+
+def start_id(child_id: str) -> str:
+    """Return the id of the duty to start this play."""
+    return f"start-{child_id}"
 
 
 def lanes_above(play: Play) -> tuple[str, ...]:
